@@ -1,0 +1,61 @@
+"""The two GAN losses: small functions of scores and images.
+
+`score` stands for the discriminator at one step and alpha: images (n, 3, h, w) -> scores (n, 1).
+A discriminator loss comes in three parts (real, fake, penalty), to be summed.
+"""
+
+import device
+
+jt = device.load()
+
+
+def softplus(x):
+    """log(1 + e^x), safe for large |x|."""
+    return jt.maximum(x, 0.0) + jt.log(1 + jt.exp(-jt.abs(x)))
+
+
+def squared_gradient_norm(scores, images):
+    """||d score / d image||^2 of each image -> (n,); stays differentiable with respect to the
+    parameters.
+    """
+    gradient = jt.grad(scores.sum(), images)
+    return (gradient * gradient).sum(dims=(1, 2, 3))
+
+
+def r1_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
+    """Non-saturating loss with R1 (Mescheder et al. 2018, equation 9): gamma / 2 * mean ||grad
+    score(real)||^2.
+    """
+    real = real.clone()
+    scores = score(real)
+    penalty = gamma / 2 * squared_gradient_norm(scores, real).mean()
+    return softplus(-scores).mean(), softplus(score(fake)).mean(), penalty
+
+
+def r1_generator(scores):
+    """Non-saturating: softplus(-score)."""
+    return softplus(-scores).mean()
+
+
+def wgan_gp_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
+    """Wasserstein loss with gradient penalty gamma (Gulrajani et al. 2017) and ProGAN's drift term
+    of 0.001.
+
+    eps (n, 1, 1, 1), uniform in [0, 1): where between real and fake each image's penalty is taken.
+    """
+    scores = score(real)
+    between = eps * real + (1 - eps) * fake
+    norm = jt.sqrt(squared_gradient_norm(score(between), between))
+    penalty = gamma * ((norm - 1) ** 2).mean()
+    return 0.001 * (scores**2).mean() - scores.mean(), score(fake).mean(), penalty
+
+
+def wgan_gp_generator(scores):
+    """-mean score."""
+    return -scores.mean()
+
+
+LOSSES = {
+    "r1": (r1_discriminator, r1_generator),
+    "wgan-gp": (wgan_gp_discriminator, wgan_gp_generator),
+}

@@ -1,0 +1,375 @@
+"""StyleGAN's two networks (Karras et al. 2019, arXiv 1812.04948), grown as ProGAN's (arXiv
+1710.10196).
+
+    from model import StyledGenerator
+    G = StyledGenerator()
+    images = G.synthesis(G.mapping(z), step=3)         # (n, 3, 32, 32), values about [-1, 1]
+
+A step is log2(size) - 2: 0 is 4x4, 8 is 1024x1024. While a size fades in, `alpha` runs from 0 to 1;
+None (or anything outside [0, 1)) means fully grown. Parameters have the names and shapes of the
+PyTorch original.
+"""
+
+import math
+from typing import Dict
+
+import numpy as np
+
+import device
+import ops
+
+jt = device.load()
+nn = jt.nn
+
+MAX_STEP = 8
+CHANNELS = (512, 512, 512, 512, 256, 128, 64, 32, 16)  # by step
+FUSED_FROM = 5  # 128 px: from here on the original resamples and convolves with one stored kernel
+
+
+def widths(channel_max: int):
+    """Channels of each step, none above `channel_max`."""
+    return [min(c, channel_max) for c in CHANNELS]
+
+
+def is_fading(step: int, alpha) -> bool:
+    """Whether an image of this step is a blend with the step below."""
+    return step > 0 and alpha is not None and 0 <= alpha < 1
+
+
+def parameters_below(module, prefixes) -> Dict[str, "jt.Var"]:
+    """The module's parameters whose names start with one of the prefixes, by name."""
+    return {k: p for k, p in module.named_parameters() if k.startswith(tuple(prefixes))}
+
+
+class Equalized(nn.Module):
+    """A weight stored as N(0, 1) and used times sqrt(2 / fan_in) (ProGAN, section 4.1), and a bias
+    of zeros.
+    """
+
+    def __init__(self, *shape):
+        self.weight_orig = jt.randn(shape)
+        self.bias = jt.zeros(shape[0])
+        self.scale = math.sqrt(2 / np.prod(shape[1:]))
+
+    @property
+    def weight(self):
+        return self.weight_orig * self.scale
+
+
+class EqualConv2d(nn.Module):
+    """k x k convolution, "same" padding unless given. (n, c_in, h, w) -> (n, c_out, h', w').
+
+    `resample` "up" puts a nearest neighbour upsampling before it, "down" a 2x2 average after it, in
+    the same pass.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, padding=None, resample: str = ""):
+        self.conv = Equalized(c_out, c_in, kernel, kernel)
+        self.padding = kernel // 2 if padding is None else padding
+        self.resample = resample
+
+    def execute(self, x):
+        w = self.conv.weight
+        if self.resample == "up":
+            y = ops.upsample_conv2d(x, w)
+        elif self.resample == "down":
+            y = ops.conv2d_avg_pool(x, w)
+        else:
+            y = ops.conv2d(x, w, padding=self.padding)
+        return y + self.conv.bias.reshape(1, -1, 1, 1)
+
+
+class FusedResample(nn.Module):
+    """The fused up- and downsampling of 128 px and above. Up stores its kernel as (in, out, 3, 3),
+    down as (out, in, 3, 3).
+    """
+
+    def __init__(self, c_in: int, c_out: int, up: bool):
+        self.weight = jt.randn((c_in, c_out, 3, 3) if up else (c_out, c_in, 3, 3))
+        self.bias = jt.zeros(c_out)
+        self.scale = math.sqrt(2 / (c_in * 9))
+        self.up = up
+
+    def execute(self, x):
+        w = self.weight * self.scale
+        y = ops.fused_upsample(x, w) if self.up else ops.conv2d_avg_pool(x, w)
+        return y + self.bias.reshape(1, -1, 1, 1)
+
+
+class EqualLinear(nn.Module):
+    """(n, c_in) -> (n, c_out)"""
+
+    def __init__(self, c_in: int, c_out: int):
+        self.linear = Equalized(c_out, c_in)
+
+    def execute(self, x):
+        return ops.linear(x, self.linear.weight) + self.linear.bias
+
+
+class LeakyReLU(nn.Module):
+    def execute(self, x):
+        return ops.leaky_relu(x)
+
+
+class PixelNorm(nn.Module):
+    def execute(self, x):
+        return ops.pixel_norm(x)
+
+
+class Blur(nn.Module):
+    def execute(self, x):
+        return ops.blur(x)
+
+
+class Identity(nn.Module):
+    """Keeps the place of a layer that another has taken over, so that names count as in the
+    original.
+    """
+
+    def execute(self, x):
+        return x
+
+
+class NoiseInjection(nn.Module):
+    """x + strength * noise, one learned strength per channel (section 2), equalised too: fan_in =
+    channels.
+    """
+
+    def __init__(self, channels: int):
+        self.weight_orig = jt.zeros((1, channels, 1, 1))
+        self.scale = math.sqrt(2 / channels)
+
+    def execute(self, x, noise):
+        return x + self.weight_orig * self.scale * noise
+
+
+class AdaptiveInstanceNorm(nn.Module):
+    """Equation 1: each channel normalised, then scaled and shifted by the style."""
+
+    def __init__(self, channels: int, style_dim: int):
+        self.style = EqualLinear(style_dim, channels * 2)
+        self.style.linear.bias = jt.array(np.repeat([1.0, 0.0], channels).astype("float32"))
+
+    def execute(self, x, w):
+        n, c = x.shape[:2]
+        style = self.style(w).reshape(n, 2, c, 1, 1)
+        return style[:, 0] * ops.instance_norm(x) + style[:, 1]
+
+
+class ConstantInput(nn.Module):
+    """The learned constant that every image starts from."""
+
+    def __init__(self, channels: int, size: int = 4):
+        self.input = jt.randn((1, channels, size, size))
+
+    def execute(self, n: int):
+        return self.input.broadcast([n, *self.input.shape[1:]])
+
+
+class StyledConvBlock(nn.Module):
+    """One level of the synthesis network (figure 1b)."""
+
+    def __init__(self, c_in: int, c_out: int, style_dim: int, step: int):
+        if step == 0:
+            self.conv1 = ConstantInput(c_in)
+        elif step < FUSED_FROM:
+            up = EqualConv2d(c_in, c_out, 3, resample="up")
+            self.conv1 = nn.Sequential(Identity(), up, Blur())
+        else:
+            self.conv1 = nn.Sequential(FusedResample(c_in, c_out, up=True), Blur())
+        self.noise1 = NoiseInjection(c_out)
+        self.adain1 = AdaptiveInstanceNorm(c_out, style_dim)
+        self.conv2 = EqualConv2d(c_out, c_out, 3)
+        self.noise2 = NoiseInjection(c_out)
+        self.adain2 = AdaptiveInstanceNorm(c_out, style_dim)
+
+    def execute(self, x, w, noise):
+        """x (n, c_in, h, h) or n at the first level, w (n, style_dim), noise (n, 1, 2h, 2h) -> (n,
+        c_out, 2h, 2h)
+        """
+        x = ops.leaky_relu(self.noise1(self.conv1(x), noise))
+        x = self.adain1(x, w)
+        x = ops.leaky_relu(self.noise2(self.conv2(x), noise))
+        return self.adain2(x, w)
+
+
+class Generator(nn.Module):
+    """The synthesis network: one style per level -> an image."""
+
+    def __init__(self, code_dim: int = 512, channel_max: int = 512):
+        c = widths(channel_max)
+        levels = range(MAX_STEP + 1)
+        self.progression = nn.ModuleList(
+            [StyledConvBlock(c[max(i - 1, 0)], c[i], code_dim, i) for i in levels]
+        )
+        self.to_rgb = nn.ModuleList([EqualConv2d(c[i], 3, 1) for i in levels])
+
+    def execute(self, styles, noise, step: int, alpha=None):
+        """styles: step + 1 times (n, code_dim); noise: step + 1 times (n, 1, 4 * 2^i, 4 * 2^i) ->
+        (n, 3, size, size)
+        """
+        x, below = styles[0].shape[0], None
+        for i in range(step + 1):
+            below = x
+            x = self.progression[i](x, styles[i], noise[i])
+        image = self.to_rgb[step](x)
+        if is_fading(step, alpha):
+            skip = ops.upsample2(self.to_rgb[step - 1](below))
+            image = (1 - alpha) * skip + alpha * image
+        return image
+
+
+class StyledGenerator(nn.Module):
+    """Mapping network `style` and synthesis network `generator`.
+
+    code_dim: size of z and w. n_mlp: layers of the mapping. channel_max: widest level (512 is the
+    original).
+    """
+
+    def __init__(self, code_dim: int = 512, n_mlp: int = 8, channel_max: int = 512):
+        self.code_dim = code_dim
+        self.generator = Generator(code_dim, channel_max)
+        layers = [PixelNorm()]
+        for _ in range(n_mlp):
+            layers += [EqualLinear(code_dim, code_dim), LeakyReLU()]
+        self.style = nn.Sequential(*layers)
+
+    def mapping(self, z):
+        """z (n, code_dim), N(0, 1) -> w (n, code_dim)"""
+        return self.style(z)
+
+    def mean_style(self, z):
+        """Mean of the mapped latents, the centre of truncation: (n, code_dim) -> (1, code_dim)"""
+        return self.mapping(z).mean(dim=0, keepdims=True)
+
+    def draw_noise(self, n: int, step: int):
+        """Fresh noise maps of an image: step + 1 times (n, 1, 4 * 2^i, 4 * 2^i) from Jittor's
+        generator.
+        """
+        return [jt.randn((n, 1, 4 * 2**i, 4 * 2**i)) for i in range(step + 1)]
+
+    def synthesis(self, w, noise=None, step: int = 0, alpha=None):
+        """w: one (n, code_dim) for all levels, or a list of one per level; noise: see `draw_noise`
+        -> (n, 3, size, size)
+        """
+        styles = list(w) if isinstance(w, (list, tuple)) else [w] * (step + 1)
+        if noise is None:
+            noise = self.draw_noise(styles[0].shape[0], step)
+        return self.generator(styles, noise, step, alpha)
+
+    def map_latents(self, z):
+        """`mapping` from array to array: (n, code_dim) float32."""
+        with jt.no_grad():
+            return self.mapping(jt.array(z)).numpy()
+
+    def render(self, w, noise, step: int, alpha=None, batch: int = 16):
+        """`synthesis` from arrays to an array, some images at a time to bound the memory.
+
+        w (n, code_dim), or (n, step + 1, code_dim) with a style for each level; noise: step + 1
+        arrays (n, 1, 4 * 2^i, 4 * 2^i) -> (n, 3, size, size)
+        """
+        images = []
+        for i in range(0, len(w), batch):
+            part = slice(i, i + batch)
+            styles = w[part] if w.ndim == 3 else np.repeat(w[part, None], step + 1, axis=1)
+            with jt.no_grad():
+                styles = [jt.array(styles[:, level]) for level in range(step + 1)]
+                image = self.synthesis(styles, [jt.array(x[part]) for x in noise], step, alpha)
+            images.append(image.numpy())
+        return np.concatenate(images)
+
+    def execute(
+        self,
+        input,
+        noise=None,
+        step: int = 0,
+        alpha=-1,
+        mean_style=None,
+        style_weight=0,
+        mixing_range=(-1, -1),
+        crossover=None,
+    ):
+        """The original's call. input: z (n, code_dim), or a list of two of them to mix -> (n, 3,
+        size, size)
+
+        Two latents: levels a..b of `mixing_range` take the second, the rest the first; without a
+        range, levels 0..crossover take the first and the rest the second (section 3.1). `crossover`
+        is drawn from 0..step-1 with NumPy's global generator when not given. Truncation (section
+        B): w' = mean_style + style_weight (w - mean_style).
+        """
+        styles = [self.mapping(z) for z in (input if isinstance(input, (list, tuple)) else [input])]
+        if mean_style is not None:
+            styles = [mean_style + style_weight * (w - mean_style) for w in styles]
+        if len(styles) == 1:
+            return self.synthesis(styles[0], noise, step, alpha)
+        first, second = styles
+        low, high = mixing_range
+        if (low, high) == (-1, -1):
+            if crossover is None:
+                if step == 0:
+                    raise ValueError(
+                        "two latents need step >= 1 or a mixing_range: 4x4 has one level"
+                    )
+                crossover = np.random.randint(step)
+            low, high = crossover + 1, step
+        levels = [second if low <= i <= high else first for i in range(step + 1)]
+        return self.synthesis(levels, noise, step, alpha)
+
+    def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:
+        """Those that an image of this step and alpha depends on, by name."""
+        rgb = [step - 1, step] if is_fading(step, alpha) else [step]
+        levels = [f"generator.progression.{i}." for i in range(step + 1)]
+        return parameters_below(self, ["style.", *levels, *(f"generator.to_rgb.{i}." for i in rgb)])
+
+
+class ConvBlock(nn.Module):
+    """One level of the discriminator: (n, c_in, 2h, 2w) -> (n, c_out, h, w); the last one, step 0,
+    ends at 1x1.
+    """
+
+    def __init__(self, c_in: int, c_out: int, step: int):
+        self.conv1 = nn.Sequential(EqualConv2d(c_in, c_out, 3), LeakyReLU())
+        if step == 0:
+            last = EqualConv2d(c_out, c_out, 4, padding=0)
+            self.conv2 = nn.Sequential(last, LeakyReLU())
+        elif step < FUSED_FROM:
+            down = EqualConv2d(c_out, c_out, 3, resample="down")
+            self.conv2 = nn.Sequential(Blur(), down, LeakyReLU())
+        else:
+            self.conv2 = nn.Sequential(Blur(), FusedResample(c_out, c_out, up=False), LeakyReLU())
+
+    def execute(self, x):
+        return self.conv2(self.conv1(x))
+
+
+class Discriminator(nn.Module):
+    """Images -> scores, higher for real. Lists start with the largest size, as the original's."""
+
+    def __init__(self, from_rgb_activate: bool = True, channel_max: int = 512):
+        c = widths(channel_max)
+        steps = range(MAX_STEP, -1, -1)
+        self.progression = nn.ModuleList(
+            [ConvBlock(c[i], c[i - 1], i) if i else ConvBlock(c[0] + 1, c[0], 0) for i in steps]
+        )
+        rgb = [EqualConv2d(3, c[i], 1) for i in steps]
+        if from_rgb_activate:
+            rgb = [nn.Sequential(conv, LeakyReLU()) for conv in rgb]
+        self.from_rgb = nn.ModuleList(rgb)
+        self.linear = EqualLinear(c[0], 1)
+
+    def execute(self, image, step: int = 0, alpha=-1):
+        """image (n, 3, 4 * 2^step, 4 * 2^step) -> (n, 1)"""
+        x = self.from_rgb[MAX_STEP - step](image)
+        for i in range(step, 0, -1):
+            x = self.progression[MAX_STEP - i](x)
+            if i == step and is_fading(step, alpha):
+                skip = self.from_rgb[MAX_STEP - step + 1](ops.avg_pool2(image))
+                x = (1 - alpha) * skip + alpha * x
+        x = self.progression[MAX_STEP](ops.minibatch_stddev(x))
+        return self.linear(x.reshape(x.shape[:2]))
+
+    def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:
+        """Those that the score of an image of this step and alpha depends on, by name."""
+        rgb = [MAX_STEP - step] + ([MAX_STEP - step + 1] if is_fading(step, alpha) else [])
+        levels = [f"progression.{MAX_STEP - i}." for i in range(step + 1)]
+        return parameters_below(self, ["linear.", *levels, *(f"from_rgb.{i}." for i in rgb)])

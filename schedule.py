@@ -1,0 +1,91 @@
+"""What a run is told, and its growth as a pure function of the number of images seen (ProGAN,
+appendix A).
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
+BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What determines a run; the defaults reproduce the original."""
+
+    loss: str = "wgan-gp"
+    mixing: bool = False
+    gp_weight: float = 10.0
+    phase: int = 600_000
+    init_size: int = 8
+    max_size: int = 1024
+    fade_first: bool = False
+    lr: float = 0.001
+    mapping_lr_mult: float = 0.01
+    sched: bool = False
+    batch_default: int = 32
+    ema: float = 0.999
+    code_size: int = 512
+    n_mlp: int = 8
+    channel_max: int = 512
+    from_rgb_activate: bool = True
+    flip: bool = True
+    seed: int = 0
+
+
+class Phase(NamedTuple):
+    """What an iteration trains."""
+
+    size: int  # pixels
+    step: int  # log2(size) - 2
+    alpha: float  # 0..1, how far this size has faded in
+    batch: int  # images
+    lr: float
+    used: int  # images seen in this stage before this iteration
+
+
+def step_of(size: int) -> int:
+    """log2(size) - 2: 4 -> 0, 1024 -> 8."""
+    return size.bit_length() - 3
+
+
+def batch_at(config: Config, size: int) -> int:
+    """Images per iteration at a size."""
+    return BATCHES.get(size, config.batch_default) if config.sched else config.batch_default
+
+
+def stage_iterations(config: Config, size: int) -> int:
+    """Iterations of a stage that is not the last: it ends at the first one that finds more than 2 *
+    phase images used.
+    """
+    return 2 * config.phase // batch_at(config, size) + 1
+
+
+def phase_at(config: Config, images_seen: int) -> Phase:
+    """The phase of the iteration that starts after `images_seen` images.
+
+    The first stage does not fade in, unless `config.fade_first` (as after a checkpoint that knows
+    no stage).
+    """
+    size, used = config.init_size, images_seen
+    while size < config.max_size:
+        length = stage_iterations(config, size) * batch_at(config, size)
+        if used < length:
+            break
+        used -= length
+        size *= 2
+    alpha = min(1.0, (used + 1) / config.phase)
+    if size == config.init_size and not config.fade_first:
+        alpha = 1.0
+    lr = LEARNING_RATES.get(size, config.lr) if config.sched else config.lr
+    return Phase(size, step_of(size), alpha, batch_at(config, size), lr, used)
+
+
+def images_at(config: Config, iteration: int) -> int:
+    """Images seen after that many iterations of a run."""
+    size, images = config.init_size, 0
+    while size < config.max_size and iteration > stage_iterations(config, size):
+        iteration -= stage_iterations(config, size)
+        images += stage_iterations(config, size) * batch_at(config, size)
+        size *= 2
+    return images + iteration * batch_at(config, size)

@@ -1,0 +1,254 @@
+"""Our networks and our training iteration against numbers recorded from the PyTorch original.
+
+Every tensor is drawn from a generator seeded with its name; the recorded values are float64 (see
+tests/data/README.md).
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import device
+
+jt = device.load()
+
+from losses import LOSSES  # noqa: E402
+from model import Discriminator, StyledGenerator  # noqa: E402
+from schedule import Config, Phase  # noqa: E402
+from state import TrainState, assign  # noqa: E402
+
+DATA = Path(__file__).parent / "data"
+FORWARD = np.load(DATA / "parity_forward_gradients.npz")
+TRAINING = np.load(DATA / "parity_training.npz")
+KEYS = json.loads((DATA / "state_dict_keys.json").read_text())
+STEPS = (0, 1, 2, 3, 5)  # those whose gradients were recorded
+
+
+def named(name, shape):
+    seed = zlib.crc32(name.encode()) % 2**32
+    return np.random.RandomState(seed).standard_normal(shape).astype("float32")
+
+
+def named_parameter(name, shape):
+    value = named(name, shape)
+    if ".adain" in name and name.endswith("style.linear.bias"):
+        c = shape[0] // 2
+        return np.repeat([1.0, 0.0], c).astype("float32") + np.float32(0.1) * value
+    if name.endswith("bias") or ("noise" in name and name.endswith("weight_orig")):
+        return np.float32(0.1) * value
+    return value
+
+
+def fill(module, prefix):
+    """Replaces the parameters by those of the recording."""
+    parameters = dict(module.named_parameters())
+    assign(
+        parameters, {k: named_parameter(prefix + k, tuple(p.shape)) for k, p in parameters.items()}
+    )
+    return module
+
+
+def noise(case, step, n):
+    return [
+        jt.array(named(f"{case}.noise.{i}", (n, 1, 4 * 2**i, 4 * 2**i))) for i in range(step + 1)
+    ]
+
+
+def images(name, n, step):
+    return np.float32(0.5) * named(name, (n, 3, 4 * 2**step, 4 * 2**step))
+
+
+def probe(prefix, key, array):
+    """[norm, dot product with the direction that belongs to the name], in float64"""
+    a = array.astype("float64")
+    direction = named("probe." + prefix + key, a.shape).astype("float64")
+    return np.array([np.linalg.norm(a), np.sum(a * direction)])
+
+
+def assert_close_to_largest(ours, recorded, bar):
+    assert ours.shape == recorded.shape
+    assert np.abs(ours - recorded).max() <= bar * np.abs(recorded).max()
+
+
+def assert_scalar(ours, key, data=FORWARD):
+    """1e-5 relative, or 4 times what float32 did to the reference itself."""
+    recorded = float(data[key])
+    own_error = abs(float(data[key + "|f32"]) - recorded)
+    assert abs(float(ours) - recorded) <= max(1e-5 * abs(recorded), 4 * own_error)
+
+
+def assert_probes(gradients, stem, prefix):
+    """Norm within 5e-3, direction within 2e-2 of the norm, or 1e-3 of the case's largest norm."""
+    recorded = {k: FORWARD[f"{stem}/{prefix}{k}"] for k in gradients}
+    assert len(recorded) == sum(k.startswith(stem + "/") and "|" not in k for k in FORWARD.files)
+    slack = 1e-3 * max(r[0] for r in recorded.values())
+    for key, g in gradients.items():
+        ours, (norm, dot) = probe(prefix, key, g), recorded[key]
+        assert abs(ours[0] - norm) <= max(5e-3 * norm, slack), key
+        assert abs(ours[1] - dot) <= max(2e-2 * norm, slack), key
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return fill(StyledGenerator(), "G.")
+
+
+@pytest.fixture(scope="module")
+def discriminator():
+    return fill(Discriminator(), "D.")
+
+
+@pytest.mark.parametrize(
+    "name, build",
+    [
+        ("StyledGenerator", StyledGenerator),
+        ("Discriminator", Discriminator),
+        ("Discriminator(from_rgb_activate=False)", lambda: Discriminator(from_rgb_activate=False)),
+    ],
+)
+def test_parameter_names_and_shapes(name, build):
+    ours = {k: list(p.shape) for k, p in build().named_parameters()}
+    assert ours == KEYS[name]["parameters"]
+
+
+def test_mapping(generator):
+    z = jt.array(named("z", (2, 512)))
+    assert_close_to_largest(generator.mapping(z).numpy(), FORWARD["mapping"], 2e-5)
+    mean = generator.mean_style(jt.array(named("zmean", (64, 512))))
+    assert_close_to_largest(mean.numpy(), FORWARD["mean_style"], 2e-5)
+
+
+@pytest.mark.parametrize("key", [k for k in FORWARD.files if k.startswith("gen/") and "|" not in k])
+def test_images(generator, key):
+    _, step, case = key.split("/")
+    step = int(step[4:])
+    z, z2 = (jt.array(named(name, (2, 512))) for name in ("z", "z2"))
+    options = {"noise": noise(f"gen{step}", step, 2), "step": step, "alpha": 1}
+    if case.startswith("alpha"):
+        options["alpha"] = float(case[5:])
+    else:
+        options["mean_style"] = jt.array(FORWARD["mean_style"].astype("float32"))
+        options["style_weight"] = 0.7
+    if case == "mix0-1":
+        z, options["mixing_range"] = [z, z2], (0, 1)
+    with jt.no_grad():
+        image = generator(z, **options).numpy()
+    assert_close_to_largest(image, FORWARD[key], 2e-5)
+
+
+@pytest.mark.parametrize("activate", [1, 0])
+def test_scores(discriminator, activate):
+    keys = [k for k in FORWARD.files if k.startswith(f"dis/activate{activate}/") and "|" not in k]
+    assert len(keys) == 11
+    d = discriminator if activate else fill(Discriminator(from_rgb_activate=False), "D.")
+    for key in keys:
+        _, _, step, alpha = key.split("/")
+        step, alpha = int(step[4:]), float(alpha[5:])
+        with jt.no_grad():
+            score = d(jt.array(images(f"dis{step}", 4, step)), step, alpha).numpy()
+        assert_close_to_largest(score, FORWARD[key], 2e-5)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("kind", ["r1", "gp"])
+def test_penalty_and_second_derivatives(discriminator, kind, step):
+    n, alpha = (2 if step == 5 else 4), (0.6 if step else 1)
+    real, fake = (jt.array(images(f"grad{step}.{name}", n, step)) for name in ("real", "fake"))
+    stem = f"{kind}/step{step}"
+    eps = jt.array(FORWARD[f"gp/step{step}/eps"].astype("float32"))
+    loss, _ = LOSSES["r1" if kind == "r1" else "wgan-gp"]
+    penalty = loss(lambda x: discriminator(x, step, alpha), real, fake, eps=eps)[2]
+    used = discriminator.used_parameters(step, alpha)
+    gradients = dict(zip(used, (g.numpy() for g in jt.grad(penalty, list(used.values())))))
+    assert_scalar(penalty.item(), stem + "/penalty")
+    # The last bias shifts every score alike: no penalty depends on it, and the original has no
+    # gradient there.
+    del gradients["linear.linear.bias"]
+    assert_probes(gradients, stem + "/d_grad", "D.")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_image_gradient(discriminator, step):
+    n, alpha = (2 if step == 5 else 4), (0.6 if step else 1)
+    real = jt.array(images(f"grad{step}.real", n, step))
+    gradient = jt.grad(discriminator(real, step, alpha).sum(), real).numpy()
+    recorded = FORWARD[f"r1/step{step}/image_gradient"]
+    assert np.linalg.norm(gradient - recorded) <= 2e-2 * np.linalg.norm(recorded)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_generator_gradients(generator, discriminator, step):
+    n, alpha = (2 if step == 5 else 4), (0.6 if step else 1)
+    z = jt.array(named(f"grad{step}.z", (n, 512)))
+    image = generator(z, noise=noise(f"grad{step}", step, n), step=step, alpha=alpha)
+    loss = LOSSES["r1"][1](discriminator(image, step, alpha))
+    used = generator.used_parameters(step, alpha)
+    gradients = dict(zip(used, (g.numpy() for g in jt.grad(loss, list(used.values())))))
+    assert_scalar(loss.item(), f"g/step{step}/loss")
+    assert_probes(gradients, f"g/step{step}/g_grad", "G.")
+
+
+def recorded_run(loss):
+    """Our TrainState with the recording's parameters."""
+    run = TrainState(Config(loss=loss, mixing=True))
+    fill(run.generator, "G.")
+    fill(run.discriminator, "D.")
+    fill(run.running, "G.")
+    return run
+
+
+def train_iteration(run, loss, i):
+    """Iteration i of the recording -> [D real, D fake, penalty, G]"""
+    step, alpha = TRAINING[f"train/{loss}/plan"][i]
+    step = int(step)
+    phase = Phase(4 * 2**step, step, float(alpha), 4, 0.001, 0)
+    crossover = i % step if i % 2 else None
+    latents = {
+        part: [named(f"train{i}.{part}{x}", (4, 512)) for x in ("ab" if i % 2 else "a")]
+        for part in ("z1", "z2")
+    }
+    eps = np.random.RandomState(i).uniform(size=(4, 1, 1, 1)).astype("float32")
+    real = images(f"train{i}.real", 4, step)
+    d = run.discriminator_step(
+        phase, real, latents["z1"], crossover, noise(f"train{i}.d", step, 4), eps
+    )
+    g = run.generator_step(phase, latents["z2"], crossover, noise(f"train{i}.g", step, 4))
+    run.average_generator()
+    run.finish_iteration(4)
+    return np.array([*(x.item() for x in d), g.item()])
+
+
+def compare_training(run, loss, loss_bars, parameter_bars):
+    """Iterations of the reference's loop, the growth to 16 px included.
+
+    loss_bars: by iteration, relative to its largest loss; parameter_bars: {iteration: relative to
+    the norm}.
+    """
+    parts = (("G.", run.generator), ("D.", run.discriminator), ("E.", run.running))
+    for i in range(5):
+        losses, recorded = train_iteration(run, loss, i), TRAINING[f"train/{loss}/iter{i}/losses"]
+        if i < len(loss_bars):
+            assert np.abs(losses - recorded).max() <= loss_bars[i] * np.abs(recorded).max(), i
+        for prefix, module in parts if i in parameter_bars else ():
+            for key, p in module.named_parameters():
+                ours = probe(prefix, key, p.numpy())
+                theirs = TRAINING[f"train/{loss}/iter{i}/{prefix}{key}"]
+                assert np.abs(ours - theirs).max() <= parameter_bars[i] * theirs[0], (i, key)
+
+
+@pytest.mark.parametrize("loss", ["r1", "wgan-gp"])
+def test_training_in_float64(loss, float64):
+    """Every line of ours but the convolution kernels, without float32's chance: seven digits."""
+    run = recorded_run(loss)
+    for module in (run.generator, run.discriminator, run.running):
+        for p in module.parameters():
+            p.update(p.float64())
+    compare_training(run, loss, [1e-6] * 5, {3: 1e-6, 4: 1e-6})
+
+
+@pytest.mark.parametrize("loss", ["r1", "wgan-gp"])
+def test_training(loss):
+    compare_training(recorded_run(loss), loss, [1e-3] * 4, {3: 2e-3, 4: 5e-3})
