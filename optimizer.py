@@ -39,6 +39,7 @@ class Adam:
         names = list(names)
         gradients = jt.grad(loss, [self.parameters[name] for name in names])
         for name, g in zip(names, gradients):
+            g.stop_grad()  # else the new value holds on to the graph of all iterations before it
             self.steps[name] += 1
             p, v = self.parameters[name], self.v[name]
             correction = math.sqrt(1 - self.beta2 ** self.steps[name])
@@ -62,4 +63,4 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], decay
     (ProGAN, 4).
     """
     for name, r in running.items():
-        r.update(r + (parameters[name] - r) * (1 - decay))
+        r.update(r + (parameters[name].detach() - r) * (1 - decay))

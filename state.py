@@ -3,6 +3,7 @@ restored as one.
 """
 
 import dataclasses
+import hashlib
 import io
 import os
 import pickle
@@ -193,6 +194,8 @@ def read_checkpoint(path) -> dict:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     raw = path.read_bytes()
+    if raw.endswith(TRAILER) and hashlib.sha1(raw[:-28]).digest() != raw[-28:-8]:
+        raise CheckpointError(f"{path} is damaged: its checksum does not fit")
     try:
         content = _ArraysOnly(io.BytesIO(raw)).load()
     except CheckpointError as e:

@@ -15,7 +15,7 @@ from ops import jt
 
 
 def windows(x, kernel, stride, padding, size):
-    """For each tap (i, j): the part of the padded x (n, c, h, w) that it meets, a view (n, c, *size)."""
+    """For each tap (i, j): where it meets the padded x (n, c, h, w), and the padded x."""
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     for i, j in itertools.product(range(kernel[0]), range(kernel[1])):
         rows = slice(i, i + stride * size[0], stride)

@@ -1,0 +1,117 @@
+"""Checkpoints: complete, readable with Jittor alone, and safe to read."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from ops import jt
+from schedule import Config
+from state import (
+    CheckpointError,
+    TrainState,
+    config_of,
+    load_generator,
+    newest_checkpoint,
+    read_checkpoint,
+)
+
+TINY = Config(loss="r1", code_size=8, n_mlp=1, channel_max=4, phase=64, max_size=16, seed=3)
+
+
+@pytest.fixture(scope="module")
+def run():
+    run = TrainState(TINY)
+    run.images_seen, run.iteration = 128, 4
+    run.g_optimizer.steps["style.1.linear.bias"] = 4
+    return run
+
+
+@pytest.fixture
+def saved(run, tmp_path):
+    path = tmp_path / "a.model"
+    run.save(path, alpha=0.25, size=16)
+    return path
+
+
+def test_everything_comes_back(run, saved):
+    content = read_checkpoint(saved)
+    assert config_of(content) == TINY
+    again = TrainState.load(saved, content, TINY)
+    for ours, theirs in (
+        (run.generator, again.generator),
+        (run.discriminator, again.discriminator),
+        (run.running, again.running),
+    ):
+        theirs = dict(theirs.named_parameters())
+        for name, p in ours.named_parameters():
+            assert (p.numpy() == theirs[name].numpy()).all(), name
+    assert again.g_optimizer.steps == run.g_optimizer.steps
+    assert (again.images_seen, again.iteration) == (128, 4)
+    assert os.listdir(saved.parent) == ["a.model"]  # no temporary file is left
+
+
+def test_jittor_alone_opens_it(saved):
+    content = jt.load(str(saved))
+    assert set(content) >= {"generator", "discriminator", "g_running", "g_optimizer", "d_optimizer"}
+    assert isinstance(content["generator"]["style.1.linear.weight_orig"], np.ndarray)
+
+
+def test_generator_for_the_figures_is_the_average(run, saved):
+    key = "generator.to_rgb.2.conv.bias"
+    run.running_parameters[key].update(jt.array(np.array([1.0, 2.0, 3.0], "float32")))
+    run.save(saved, alpha=0.5, size=16)
+    generator, config, size, alpha = load_generator(saved)
+    assert (size, alpha, config) == (16, 0.5, TINY)
+    assert (dict(generator.named_parameters())[key].numpy() == [1, 2, 3]).all()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch evil",)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda raw: raw[: len(raw) // 2], "damaged"),
+        (lambda raw: b"", "damaged"),
+        (lambda raw: b"\x89PNG\r\n\x1a\n" + raw, "damaged"),
+        (lambda raw: pickle.dumps({"g_running": Evil()}), "system"),
+        (lambda raw: pickle.dumps([1, 2]), "not a checkpoint"),
+        (lambda raw: raw[:5000] + bytes([raw[5000] ^ 1]) + raw[5001:], "damaged"),
+    ],
+    ids=["truncated", "empty", "PNG", "code", "list", "bit"],
+)
+def test_what_is_no_checkpoint(saved, monkeypatch, make, words):
+    monkeypatch.chdir(saved.parent)
+    saved.write_bytes(make(saved.read_bytes()))
+    with pytest.raises(CheckpointError, match=words) as e:
+        read_checkpoint(saved)
+    assert str(saved) in str(e.value)
+    assert not os.path.exists("evil")
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        read_checkpoint(tmp_path / "x.model")
+
+
+def test_missing_and_misshapen_parameters_are_listed(saved):
+    content = read_checkpoint(saved)
+    del content["generator"]["style.1.linear.bias"]
+    content["generator"]["generator.to_rgb.0.conv.bias"] = np.zeros(4)
+    content["generator"]["extra"] = np.zeros(1)
+    with pytest.raises(CheckpointError) as e:
+        TrainState.load(saved, content, TINY)
+    for words in ("style.1.linear.bias is missing", "extra is unknown", "(4,), not (3,)"):
+        assert words in str(e.value)
+
+
+def test_newest(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    for i, name in enumerate(("b.model", "a.model", "c.txt")):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (i, i))
+    assert newest_checkpoint(tmp_path).name == "a.model"

@@ -1,0 +1,229 @@
+"""Training as a user runs it: the same twice, on and on, and clear about mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import prepare_data
+import train
+from ops import jt
+from schedule import Config, phase_at
+from state import TrainState, read_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = (
+    "--loss r1 --mixing --code_size 8 --n_mlp 1 --channel_max 4 --batch_default 4 "
+    "--phase 10 --init_size 4 --max_size 16 --device cpu"
+).split()
+
+
+@pytest.fixture(scope="module")
+def lmdb(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.RandomState(0)
+    (folder / "pictures").mkdir()
+    for i in range(10):
+        pixels = rng.randint(0, 256, (20, 24, 3), dtype="uint8")
+        Image.fromarray(pixels).save(folder / "pictures" / f"{i}.png")
+    out = folder / "lmdb"
+    assert (
+        prepare_data.main([str(folder / "pictures"), "--out", str(out), "--sizes", "4,8,16"]) == 0
+    )
+    return str(out)
+
+
+def run_train(lmdb, folder, *options):
+    """Runs train.py as a user does; the process must succeed."""
+    command = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(folder)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def assert_same_checkpoint(a, b):
+    def compare(x, y, place):
+        assert type(x) is type(y), place
+        if isinstance(x, dict):
+            assert x.keys() == y.keys(), place
+            for key in x:
+                compare(x[key], y[key], f"{place}/{key}")
+        elif isinstance(x, np.ndarray):
+            assert x.tobytes() == y.tobytes(), place
+        else:
+            assert x == y, place
+
+    compare(read_checkpoint(a), read_checkpoint(b), "")
+
+
+@pytest.fixture(scope="module")
+def reference(lmdb, tmp_path_factory):
+    """20 iterations from 4 to 16 px: stages of 24 images, the last starts at iteration 12."""
+    folder = tmp_path_factory.mktemp("reference")
+    run_train(lmdb, folder, *TINY, "--max_iters", "20")
+    return folder
+
+
+def test_writes_what_the_original_writes(reference):
+    names = {p.name for p in (reference / "checkpoint").iterdir()}
+    assert names == {f"train_step-{s}.model" for s in (1, 2, 3)} | {"000020.model"}
+    with Image.open(reference / "sample" / "000020.png") as picture:
+        assert picture.size == (10 * 18 + 2, 5 * 18 + 2)
+    lines = [json.loads(line) for line in (reference / "log.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines[1:]] == [10, 20]
+    assert lines[1]["size"] == 8 and lines[2]["size"] == 16
+    assert lines[2]["images"] == 80
+    assert all(np.isfinite(lines[2][k]) for k in ("d_real", "d_fake", "penalty", "g"))
+
+
+def test_one_seed_one_result(lmdb, reference, tmp_path):
+    run_train(lmdb, tmp_path, *TINY, "--max_iters", "20")
+    last = "checkpoint/000020.model"
+    assert_same_checkpoint(reference / last, tmp_path / last)
+    sample = "sample/000020.png"
+    assert (reference / sample).read_bytes() == (tmp_path / sample).read_bytes()
+
+
+@pytest.mark.parametrize("stop", [3, 8, 13])
+def test_goes_on_exactly(lmdb, reference, tmp_path, stop):
+    """Stopped in the first stage, in the middle of a fade, and at the last size."""
+    run_train(lmdb, tmp_path, *TINY, "--max_iters", str(stop))
+    run_train(lmdb, tmp_path, "--ckpt", "latest", "--max_iters", "20", "--device", "cpu")
+    last = "checkpoint/000020.model"
+    assert_same_checkpoint(reference / last, tmp_path / last)
+
+
+def test_another_seed_is_another_run(lmdb, reference, tmp_path):
+    run_train(lmdb, tmp_path, *TINY, "--max_iters", "1", "--seed", "1")
+    key = "generator.to_rgb.0.conv.weight_orig"
+    a = read_checkpoint(reference / "checkpoint/train_step-1.model")["generator"][key]
+    b = read_checkpoint(tmp_path / "checkpoint/000001.model")["generator"][key]
+    assert np.abs(a - b).max() > 0.1
+
+
+def test_ctrl_c_saves_and_ends(lmdb, tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(tmp_path), *TINY]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "log.jsonl"
+    while not (log.exists() and log.read_text().count("\n") > 1) and process.poll() is None:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 0 and "Traceback" not in err
+    assert "SIGINT" in out
+    (path,) = (p for p in (tmp_path / "checkpoint").iterdir() if p.name[0] == "0")
+    assert read_checkpoint(path)["iteration"] == int(path.stem) >= 10
+
+
+def tiny_run(**options):
+    config = Config(code_size=8, n_mlp=1, channel_max=4, batch_default=4, init_size=8, **options)
+    return config, TrainState(config)
+
+
+@pytest.mark.parametrize("loss", ["r1", "wgan-gp"])
+def test_iterations_leave_nothing_behind(loss):
+    """Memory does not grow: an optimiser that keeps the graph alive costs gigabytes an hour."""
+    config, run = tiny_run(loss=loss, mixing=True)
+    real = np.zeros((4, 3, 8, 8), "float32")
+    held = []
+    for _ in range(6):
+        losses = train.train_iteration(run, phase_at(config, 0), real)
+        del losses
+        jt.gc()
+        held.append(jt.liveness_info())
+    assert held[2] == held[5]
+
+
+def test_iteration_updates_used_parameters_and_no_others():
+    config, run = tiny_run(loss="r1")
+    before = {k: p.numpy() for k, p in run.g_parameters.items()}
+    phase = phase_at(config, 0)
+    train.train_iteration(run, phase, np.zeros((4, 3, 8, 8), "float32"))
+    used = set(run.generator.used_parameters(phase.step, phase.alpha))
+    changed = {k for k, p in run.g_parameters.items() if (p.numpy() != before[k]).any()}
+    assert changed == used
+    assert {k for k, n in run.g_optimizer.steps.items() if n} == used
+    for name, p in run.g_parameters.items():  # the average has moved by 1 - 0.999 of the way
+        expected = before[name] + (p.numpy() - before[name]) * 0.001
+        np.testing.assert_allclose(run.running_parameters[name].numpy(), expected, atol=1e-6)
+
+
+def test_mixing_draws_two_latents_in_nine_of_ten_iterations():
+    config, _ = tiny_run(mixing=True)
+    counts = []
+
+    class Recorder:
+        def __init__(self):
+            self.config, self.images_seen = config, 0
+
+        def discriminator_step(self, phase, real, latents, crossover, noise, eps):
+            counts.append(len(latents))
+            assert (crossover in range(phase.step)) == (len(latents) == 2)
+            return (0, 0, 0)
+
+        def generator_step(self, phase, latents, crossover, noise):
+            assert len(latents) == counts[-1]
+
+        def average_generator(self):
+            pass
+
+        def finish_iteration(self, n):
+            self.images_seen += n
+
+    run, phase = Recorder(), phase_at(config, 0)._replace(step=3)
+    for _ in range(500):
+        train.train_iteration(run, phase, np.zeros((2, 3, 32, 32)))
+    assert 0.86 < counts.count(2) / 500 < 0.94
+
+
+@pytest.mark.parametrize(
+    "options, code, words",
+    [
+        (["nowhere"], 1, "nowhere"),
+        (["LMDB", "--init_size", "32"], 1, "32"),
+        (["LMDB", "--init_size", "12"], 2, "power of two"),
+        (["LMDB", "--init_size", "16", "--max_size", "8"], 2, "--init_size 16"),
+        (["LMDB", "--lr", "fast"], 2, "fast"),
+        (["LMDB", "--ema", "1.5"], 2, "out of range"),
+        (["LMDB", "--max_iters", "0"], 2, "out of range"),
+        (["LMDB", "--ckpt", "missing.model"], 1, "missing.model"),
+        (["LMDB", "--ckpt", "latest"], 2, "no checkpoint"),
+        (["LMDB", "--max_size", "16", "--init_size", "8", "--device", "cuda"], 2, "cuda"),
+    ],
+)
+def test_mistakes_get_one_sentence(lmdb, tmp_path, monkeypatch, capfd, options, code, words):
+    if "cuda" in options and jt.has_cuda:
+        pytest.skip("CUDA works here")
+    monkeypatch.chdir(tmp_path)
+    argv = [lmdb if o == "LMDB" else o for o in options]
+    try:
+        result = train.main(argv)
+    except SystemExit as e:  # argparse
+        result = e.code
+    error = capfd.readouterr().err
+    assert result == code
+    assert words in error and "Traceback" not in error
+    assert len(error.strip().splitlines()[-1]) < 300
+    assert not any(tmp_path.iterdir())
+
+
+def test_checkpoint_of_other_options_is_refused(lmdb, reference, capfd):
+    path = str(reference / "checkpoint" / "000020.model")
+    assert train.main([lmdb, "--ckpt", path, "--seed", "5"]) == 2
+    error = capfd.readouterr().err
+    assert "seed 0" in error and "5" in error
+
+
+def test_help_shows_every_default(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("(default 0.999)", "(default 600000)", "(default wgan-gp)", "(default 512)"):
+        assert words in text
