@@ -1,16 +1,12 @@
-# make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU.
-# make test: the tests. PYTHON picks the interpreter (3.8 to 3.12).
-
-PYTHON ?= python3
-VENV ?= .venv
-BIN = $(VENV)/bin
-
-.PHONY: demo test clean
-
-demo: $(VENV)/installed
+# make demo: $(VENV)/installed
 	$(BIN)/python prepare_data.py --out demo/mnist --overwrite mnist
-	$(BIN)/python train.py demo/mnist --expname demo DEMO_OPTIONS
-	$(BIN)/python generate.py demo/checkpoint/DEMO.model --expname demo
+	$(BIN)/python train.py demo/mnist --expname demo $(DEMO) --max_iters 3500
+	$(BIN)/python generate.py demo/checkpoint/003500.model --expname demo
+
+# One hour in all, going on where the demo stopped
+demo-hour:
+	$(BIN)/python train.py demo/mnist --expname demo --ckpt latest --max_iters 14000
+	$(BIN)/python generate.py demo/checkpoint/014000.model --expname demo
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests

@@ -58,9 +58,11 @@ class Adam:
         jt.sync_all()
 
 
-def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], decay: float) -> None:
-    """Exponential moving average, in place: running <- decay * running + (1 - decay) * parameters
-    (ProGAN, 4).
+def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names, decay) -> None:
+    """Exponential moving average of the named ones, in place (ProGAN, section 4).
+
+    running <- decay * running + (1 - decay) * parameters
     """
-    for name, r in running.items():
-        r.update(r + (parameters[name].detach() - r) * (1 - decay))
+    for name in names:
+        r, p = running[name], parameters[name].detach()
+        r.update(r + (p - r) * (1 - decay))

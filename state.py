@@ -58,7 +58,8 @@ class TrainState:
     """
 
     def __init__(self, config: Config):
-        jt.set_global_seed(config.seed)
+        # Jittor's generator on the CPU gives the same numbers for 0 and 1: spread the seeds out
+        jt.set_global_seed(int(np.random.SeedSequence(config.seed).generate_state(1)[0] >> 1))
         self.config = config
         self.generator = new_generator(config)
         self.discriminator = Discriminator(config.from_rgb_activate, config.channel_max)
@@ -104,8 +105,9 @@ class TrainState:
         return self.generator(latents, noise, phase.step, phase.alpha, crossover=crossover)
 
     def average_generator(self) -> None:
-        """Moves the running average one iteration on."""
-        average(self.running_parameters, self.g_parameters, self.config.ema)
+        """Moves the running average one iteration on; what has never been trained equals it."""
+        trained = [name for name, steps in self.g_optimizer.steps.items() if steps]
+        average(self.running_parameters, self.g_parameters, trained, self.config.ema)
 
     def finish_iteration(self, batch: int) -> None:
         """Counts, and computes all that is still pending: Jittor is lazy, its graph would grow

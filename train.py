@@ -122,9 +122,8 @@ def train(run, dataset, folder: Path, max_iters: int) -> None:
     )
     started = marked = time.time()
     marked_images = run.images_seen
-    bar = tqdm(
-        total=images_at(config, max_iters), initial=run.images_seen, unit="img", smoothing=0.1
-    )
+    total = images_at(config, max_iters)
+    bar = tqdm(total=total, initial=run.images_seen, unit="img", smoothing=0.1, mininterval=1)
     with bar, open(folder / "log.jsonl", "a", encoding="utf-8") as log:
         log.write(json.dumps({"config": dataclasses.asdict(config), "from": run.iteration}) + "\n")
         while run.iteration < max_iters and not stop:

@@ -87,7 +87,8 @@ def test_cuda_asked_for_in_vain_names_the_reason(machine, monkeypatch):
     assert "nvcc_path" not in os.environ
 
 
-def test_missing_compiler_is_named(machine):
+def test_missing_compiler_is_named(machine, monkeypatch):
+    monkeypatch.delenv("cc_path", raising=False)
     with pytest.raises(device.DeviceError, match=r"g\+\+"):
         device.check_compiler()
 
