@@ -14,11 +14,11 @@ DEMO = --init_size 16 --max_size 32 --phase 18000 --loss r1 --no_flip \
 
 demo: $(VENV)/installed
 	$(BIN)/python prepare_data.py --out demo/mnist --overwrite mnist
-	$(BIN)/python train.py demo/mnist --expname demo $(DEMO) --max_iters 3500
-	$(BIN)/python generate.py demo/checkpoint/003500.model --expname demo
+	$(BIN)/python train.py demo/mnist --expname demo $(DEMO) --max_iters 3400
+	$(BIN)/python generate.py demo/checkpoint/003400.model --expname demo
 
 # One hour in all, going on where the demo stopped
-demo-hour:
+demo-hour: $(VENV)/installed
 	$(BIN)/python train.py demo/mnist --expname demo --ckpt latest --max_iters 14000
 	$(BIN)/python generate.py demo/checkpoint/014000.model --expname demo
 

@@ -98,7 +98,7 @@ class MultiResolutionDataset:
             command = f"prepare_data.py --out {self.path} --overwrite --sizes {wanted} PICTURES"
             raise DataError(
                 f"The LMDB {self.path} holds the sizes {held} but not {joined(missing)}: "
-                f"run `python {command}`."
+                f"train within them (--init_size, --max_size), or run `python {command}`."
             )
 
 

@@ -133,8 +133,10 @@ def load(choice: str = "auto", say=None):
     keep_freed_memory()
     import jittor as jt
 
-    if choice == "cuda" and not jt.has_cuda:
-        raise DeviceError("--device cuda: this process has already loaded Jittor without CUDA")
+    if not jt.has_cuda:
+        reason = reason or "Jittor was built without CUDA"
+        if choice == "cuda":
+            raise DeviceError(f"--device cuda: {reason}")
     if fresh or choice != "auto":
         jt.flags.use_cuda = int(choice != "cpu" and bool(jt.has_cuda))
     if say:
@@ -146,6 +148,16 @@ def is_built() -> bool:
     """Whether Jittor's cache holds a compiled core for some machine like this one."""
     home = Path(os.environ.get("JITTOR_HOME", Path.home())) / ".cache" / "jittor"
     return any(home.glob("jt*/*/*/*/*/*/*/jittor_core*.so"))
+
+
+def add_option(parser) -> None:
+    """--device, the same on every script."""
+    parser.add_argument(
+        "--device",
+        choices=CHOICES,
+        default="auto",
+        help="default auto: CUDA if it works, else the CPU",
+    )
 
 
 def describe(jt, reason: str = "") -> str:

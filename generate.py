@@ -7,7 +7,6 @@ Writes sample.png, interpolation.png, mixing.png and noise.png into results/.
 """
 
 import argparse
-import functools
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import device
 from dataset import SIZES, DataError, joined
 from grid import save_grid
-from schedule import step_of
+from schedule import image_size, number, step_of
 
 MEAN_STYLE_LATENTS = 10 * 1024
 
@@ -49,7 +48,7 @@ class Artist:
         """One set of noise maps, the same for n images: step + 1 arrays (n, 1, size, size)."""
         rng = self.rng("noise", index)
         maps = [rng.standard_normal((1, 1, s, s), dtype="float32") for s in SIZES[: self.step + 1]]
-        return [np.repeat(m, n, axis=0) for m in maps]
+        return [np.broadcast_to(m, (n, *m.shape[1:])) for m in maps]
 
     def draw(self, w, noise=None):
         """Styles (n, code_dim) or (n, step + 1, code_dim) -> images (n, 3, size, size)"""
@@ -73,16 +72,18 @@ def interpolation(artist, n_row: int, n_col: int):
     return artist.draw(artist.styles(z)), n_col
 
 
-def mixing(artist, n_row: int, n_col: int, levels=(0, 1)):
+def mixing(artist, n_row: int, n_col: int, levels=None):
     """Styles mixed: sources above, targets on the left (the original's layout of figure 3).
 
-    Each image takes the source's style on `levels` (first, last) and the target's on the others.
+    Each image takes the source's style on `levels` (first, last) and the target's on the others;
+    the coarse ones, 4 and 8 px, unless given (at 8 px only 4, else nothing would be mixed).
     """
+    first, last = levels or (0, 1 if artist.step > 1 else 0)
     source = artist.styles(artist.latents("source", n_col))
     target = artist.styles(artist.latents("target", n_row))
     mixed = np.repeat(target[:, None, None], artist.step + 1, axis=2)
     mixed = np.repeat(mixed, n_col, axis=1)  # (n_row, n_col, levels, code_dim)
-    mixed[:, :, levels[0] : levels[1] + 1] = source[None, :, None]
+    mixed[:, :, first : last + 1] = source[None, :, None]
     above, left = artist.draw(source), artist.draw(target)
     cells = artist.draw(mixed.reshape(n_row * n_col, artist.step + 1, -1))
     rows = [np.full_like(above[:1], -1), above]
@@ -104,6 +105,8 @@ FIGURES = (sample, interpolation, mixing, noise)
 
 def new_artist(args):
     """Loads Jittor and the checkpoint. A size below the checkpoint's is fully grown: alpha 1."""
+    if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
+        raise DataError(f"{args.ckpt}: no such file")
     device.load(args.device, say=print)
     from state import load_generator
 
@@ -116,30 +119,22 @@ def new_artist(args):
     return Artist(generator, step_of(size), alpha, args.psi, args.seed)
 
 
-def count(text, low: int = 1) -> int:
-    """Parser type: a whole number, at least `low`."""
-    if not text.isdigit() or int(text) < low:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, {low} or more")
-    return int(text)
-
-
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("ckpt", metavar="CKPT", help="checkpoint (.model) of train.py")
-    p.add_argument("--size", type=int, help="pixels (default: what the checkpoint was training)")
+    count = number(int, 1)
+    text = "pixels (default: what the checkpoint was training)"
+    p.add_argument("--size", type=image_size, help=text)
     p.add_argument("--n_row", type=count, default=5, help="rows of every grid (default 5)")
     p.add_argument("--n_col", type=count, default=10, help="columns of every grid (default 10)")
-    p.add_argument("--psi", type=float, default=0.7, help="truncation, 1 for none (default 0.7)")
-    p.add_argument(
-        "--seed",
-        type=functools.partial(count, low=0),
-        default=0,
-        help="same seed, same figures (default 0)",
-    )
+    text = "truncation, 1 for none, -5 to 5 (default 0.7)"
+    p.add_argument("--psi", type=number(float, -5.0, 5.0), default=0.7, help=text)
+    text = "same seed, same figures, from 0 (default 0)"
+    p.add_argument("--seed", type=number(int, 0), default=0, help=text)
     p.add_argument("--expname", metavar="NAME", help="write into NAME/results instead of results")
-    p.add_argument("--device", choices=device.CHOICES, default="auto", help="default auto")
+    device.add_option(p)
     return p
 
 
@@ -156,7 +151,7 @@ def main(argv=None) -> int:
     except device.DeviceError as e:
         print(f"generate.py: {e}", file=sys.stderr)
         return 2
-    except DataError as e:
+    except (DataError, OSError) as e:
         print(f"generate.py: {e}", file=sys.stderr)
         return 1
     return 0

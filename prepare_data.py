@@ -25,6 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dataset import LENGTH_KEY, SIZES, DataError, image_key, in_order, joined
+from schedule import number
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff", ".tif")
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
@@ -201,13 +202,6 @@ def size_list(text):
     return sizes
 
 
-def worker_count(text):
-    """The value of --n_worker."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of processes, 1 or more")
-    return int(text)
-
-
 def parser():
     result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -217,7 +211,7 @@ def parser():
     add("--out", default="lmdb", metavar="LMDB", type=os.path.normpath, help="folder to write")
     add(
         "--n_worker",
-        type=worker_count,
+        type=number(int, 1),
         default=os.cpu_count() or 1,
         metavar="N",
         help="processes that resize (default: one per core)",

@@ -2,7 +2,9 @@
 appendix A).
 """
 
+import argparse
 import dataclasses
+import math
 from typing import NamedTuple
 
 LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
@@ -19,7 +21,6 @@ class Config:
     phase: int = 600_000
     init_size: int = 8
     max_size: int = 1024
-    fade_first: bool = False
     lr: float = 0.001
     mapping_lr_mult: float = 0.01
     sched: bool = False
@@ -64,8 +65,7 @@ def stage_iterations(config: Config, size: int) -> int:
 def phase_at(config: Config, images_seen: int) -> Phase:
     """The phase of the iteration that starts after `images_seen` images.
 
-    The first stage does not fade in, unless `config.fade_first` (as after a checkpoint that knows
-    no stage).
+    The first stage does not fade in.
     """
     size, used = config.init_size, images_seen
     while size < config.max_size:
@@ -75,7 +75,7 @@ def phase_at(config: Config, images_seen: int) -> Phase:
         used -= length
         size *= 2
     alpha = min(1.0, (used + 1) / config.phase)
-    if size == config.init_size and not config.fade_first:
+    if size == config.init_size:
         alpha = 1.0
     lr = LEARNING_RATES.get(size, config.lr) if config.sched else config.lr
     return Phase(size, step_of(size), alpha, batch_at(config, size), lr, used)
@@ -89,3 +89,29 @@ def images_at(config: Config, iteration: int) -> int:
         images += stage_iterations(config, size) * batch_at(config, size)
         size *= 2
     return images + iteration * batch_at(config, size)
+
+
+def number(kind, low, high=None):
+    """Parser type: a finite int or float from `low` to `high`, both included."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no number of type {kind.__name__}"
+            ) from None
+        if not math.isfinite(value) or value < low or (high is not None and value > high):
+            upper = "" if high is None else f" and at most {high}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {low}{upper}")
+        return value
+
+    return parse
+
+
+def image_size(text) -> int:
+    """Parser type: a power of two from 4 to 1024."""
+    sizes = [4 * 2**step for step in range(9)]
+    if text not in map(str, sizes):
+        raise argparse.ArgumentTypeError(f"{text} is no size: a power of two from 4 to 1024")
+    return int(text)

@@ -8,7 +8,6 @@ import io
 import os
 import pickle
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -22,6 +21,10 @@ from schedule import Config
 jt = device.load()
 
 VERSION = 1
+ENTRIES = (
+    "version config images_seen iteration size alpha "
+    "generator discriminator g_running g_optimizer d_optimizer"
+).split()
 TRAILER = b"HCAJSLHD"  # jt.save ends a file with a SHA-1 and this
 
 
@@ -193,9 +196,10 @@ def read_checkpoint(path) -> dict:
     CheckpointError.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as e:
+        raise CheckpointError(f"{path} cannot be read: {e.strerror}") from None
     if raw.endswith(TRAILER) and hashlib.sha1(raw[:-28]).digest() != raw[-28:-8]:
         raise CheckpointError(f"{path} is damaged: its checksum does not fit")
     try:
@@ -204,8 +208,10 @@ def read_checkpoint(path) -> dict:
         raise CheckpointError(f"{path}: {e}") from None
     except Exception:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from None
-    if not raw.endswith(TRAILER) or not isinstance(content, dict) or "g_running" not in content:
+    if not isinstance(content, dict) or not content.keys() >= set(ENTRIES):
         raise CheckpointError(f"{path} is not a checkpoint of train.py")
+    if content["version"] > VERSION:
+        raise CheckpointError(f"{path} was written by a newer version of this project")
     return content
 
 
@@ -213,12 +219,6 @@ def config_of(content: dict) -> Config:
     """The configuration in a checkpoint; fields it does not know yet keep their defaults."""
     known = {f.name for f in dataclasses.fields(Config)}
     return Config(**{k: v for k, v in content["config"].items() if k in known})
-
-
-def newest_checkpoint(folder) -> Optional[Path]:
-    """The checkpoint written last in a folder, or None."""
-    files = sorted(Path(folder).glob("*.model"), key=lambda p: (p.stat().st_mtime, p.name))
-    return files[-1] if files else None
 
 
 def load_generator(path):

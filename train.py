@@ -8,11 +8,14 @@ the end, checkpoint/train_step-{s}.model when a stage ends, and log.jsonl.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import os
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +24,14 @@ from tqdm import tqdm
 import device
 from dataset import SIZES, DataError, MultiResolutionDataset, batches
 from grid import save_grid
-from schedule import Config, images_at, phase_at
+from schedule import Config, image_size, images_at, number, phase_at, step_of
 
 LOG_EVERY = 10
 SAMPLE_EVERY = 100
 SAVE_EVERY = 10_000
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAMPLE_GRID = {512: (8, 4), 1024: (4, 2)}  # columns, rows; else 10 x 5
+SAMPLE_STREAM = 3  # dataset.py has 1 and 2
 MIXING_PROBABILITY = 0.9  # section 3.1
 
 
@@ -73,7 +78,7 @@ def save_sample(run, phase, path) -> None:
     """Grid of the averaged generator's images, always of the same latents and noise."""
     n_col, n_row = SAMPLE_GRID.get(phase.size, (10, 5))
     n = n_col * n_row
-    rng = np.random.default_rng([run.config.seed, 0, 1])
+    rng = np.random.default_rng([run.config.seed, 0, SAMPLE_STREAM])
     z = rng.standard_normal((n, run.config.code_size), dtype="float32")
     w = run.running.map_latents(z)
     noise = draw_noise(rng, n, phase.step)
@@ -99,66 +104,113 @@ def log_line(run, phase, losses, seconds: float, speed: float) -> dict:
     }
 
 
-def stop_on_signals():
-    """A list that a first Ctrl-C or SIGTERM fills; a second Ctrl-C interrupts at once."""
-    caught = []
+@contextlib.contextmanager
+def noted_signals():
+    """A list of the signals (Ctrl-C, SIGTERM) that arrive meanwhile."""
+    caught, owner = [], os.getpid()
 
     def note(number, frame):
-        caught.append(signal.Signals(number).name)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if os.getpid() != owner:  # a worker that Jittor has started meanwhile: let it go
+            os._exit(128 + number)
+        caught.append(number)
 
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGTERM, note)
-    return caught
+    previous = {s: signal.signal(s, note) for s in SIGNALS}
+    try:
+        yield caught
+    finally:
+        for s, handler in previous.items():
+            signal.signal(s, handler)
 
 
-def train(run, dataset, folder: Path, max_iters: int) -> None:
-    """Iterates until `max_iters`, from wherever the run is."""
-    config, checkpoints = run.config, folder / "checkpoint"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    stop = stop_on_signals()
+@contextlib.contextmanager
+def held_back_signals():
+    """They wait until the end, for the compilers too that Jittor starts: a Ctrl-C in the terminal
+    would end a compiler, and Jittor with it, unsaved.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+class Progress:
+    """The bar on the terminal and log.jsonl. A context manager."""
+
+    def __init__(self, run, folder: Path, max_iters: int):
+        self.log = open(folder / "log.jsonl", "a", encoding="utf-8")
+        self.write({"config": dataclasses.asdict(run.config), "from": run.iteration})
+        self.started = self.marked = time.time()
+        self.marked_images = run.images_seen
+        total = images_at(run.config, max_iters)
+        self.bar = tqdm(
+            total=total, initial=run.images_seen, unit="img", smoothing=0.1, mininterval=1
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.bar.close()
+        self.log.close()
+
+    def write(self, line: dict) -> None:
+        self.log.write(json.dumps(line) + "\n")
+        self.log.flush()
+
+    def report(self, run, phase, losses) -> None:
+        """After an iteration: its images, and its losses every LOG_EVERY iterations."""
+        self.bar.update(phase.batch)
+        if run.iteration % LOG_EVERY:
+            return
+        now = time.time()
+        speed = (run.images_seen - self.marked_images) / (now - self.marked)
+        self.marked, self.marked_images = now, run.images_seen
+        line = log_line(run, phase, losses, now - self.started, speed)
+        self.write(line)
+        self.bar.set_description(describe(line))
+
+
+def keep(run, phase, folder: Path, last: bool) -> None:
+    """Samples and checkpoints that are due after an iteration of `phase`."""
+    names = []
+    if last or run.iteration % SAVE_EVERY == 0:
+        names.append(f"{run.iteration:06d}.model")
+    if ends_stage(run.config, phase, phase_at(run.config, run.images_seen)):
+        names.append(f"train_step-{phase.step + 1}.model")
+    for name in names:
+        run.save(folder / "checkpoint" / name, phase.alpha, phase.size)
+    if last or run.iteration % SAMPLE_EVERY == 0:
+        save_sample(run, phase, folder / f"sample/{run.iteration:06d}.png")
+
+
+def train(run, dataset, folder: Path, max_iters: int) -> int:
+    """Iterates up to `max_iters` from where the run is. Returns the signal that ended it, or 0."""
+    config, phase = run.config, None
     data = batches(
         dataset, lambda seen: phase_at(config, seen), config.seed, run.images_seen, config.flip
     )
-    started = marked = time.time()
-    marked_images = run.images_seen
-    total = images_at(config, max_iters)
-    bar = tqdm(total=total, initial=run.images_seen, unit="img", smoothing=0.1, mininterval=1)
-    with bar, open(folder / "log.jsonl", "a", encoding="utf-8") as log:
-        log.write(json.dumps({"config": dataclasses.asdict(config), "from": run.iteration}) + "\n")
-        while run.iteration < max_iters and not stop:
+    print("compiling kernels: the first iterations of each size take minutes, but only once")
+    with closing(data), Progress(run, folder, max_iters) as progress, noted_signals() as caught:
+        while run.iteration < max_iters and not caught:
+            try:
+                real = next(data)
+            except DataError:
+                if phase:
+                    keep(run, phase, folder, last=True)
+                raise
             phase = phase_at(config, run.images_seen)
-            losses = train_iteration(run, phase, next(data))
-            following = phase_at(config, run.images_seen)
-            bar.update(phase.batch)
-
-            if run.iteration % LOG_EVERY == 0:
-                now = time.time()
-                speed = (run.images_seen - marked_images) / (now - marked)
-                marked, marked_images = now, run.images_seen
-                line = log_line(run, phase, losses, now - started, speed)
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-                bar.set_description(describe(line))
-            if run.iteration % SAMPLE_EVERY == 0:
-                save_sample(run, phase, folder / f"sample/{run.iteration:06d}.png")
-            if run.iteration % SAVE_EVERY == 0:
-                run.save(checkpoints / f"{run.iteration:06d}.model", phase.alpha, phase.size)
-            if ends_stage(config, phase, following):
-                path = checkpoints / f"train_step-{phase.step + 1}.model"
-                run.save(path, phase.alpha, phase.size)
-        data.close()
-    path = checkpoints / f"{run.iteration:06d}.model"
-    phase = phase_at(config, max(run.images_seen - 1, 0))
-    run.save(path, phase.alpha, phase.size)
-    save_sample(run, phase, folder / f"sample/{run.iteration:06d}.png")
-    print(f"{'stopped by ' + stop[0] + ', ' if stop else ''}saved {path}")
+            with held_back_signals():
+                losses = train_iteration(run, phase, real)
+            progress.report(run, phase, losses)
+            keep(run, phase, folder, last=run.iteration == max_iters or bool(caught))
+    why = f"stopped by {signal.Signals(caught[0]).name}, " if caught else ""
+    print(f"{why}saved {folder / 'checkpoint' / f'{run.iteration:06d}.model'}")
+    return caught[0] if caught else 0
 
 
 def ends_stage(config: Config, phase, following) -> bool:
-    """Whether the iteration of `phase` was the last of its stage; the last stage ends where another
-    would begin.
-    """
+    """Whether `phase` was its stage's last iteration; the last one ends as if another followed."""
     if following.size > phase.size:
         return True
     length = 2 * config.phase
@@ -174,20 +226,10 @@ def describe(line: dict) -> str:
     )
 
 
-def configuration(args, base: Config, fixed: bool) -> Config:
-    """The options given, over `base`. With `fixed` (a checkpoint's), only max_size may differ."""
-    given = {
-        f.name: getattr(args, f.name)
-        for f in dataclasses.fields(Config)
-        if getattr(args, f.name, None) is not None
-    }
-    if fixed:
-        for name, value in given.items():
-            if value != getattr(base, name) and name != "max_size":
-                was = getattr(base, name)
-                raise UsageError(
-                    f"--ckpt was trained with {name} {was}, not {value}: leave that option out"
-                )
+def configuration(args, base: Config) -> Config:
+    """The options given, over `base`."""
+    names = [f.name for f in dataclasses.fields(Config)]
+    given = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     config = dataclasses.replace(base, **given)
     if config.init_size > config.max_size:
         raise UsageError(
@@ -196,20 +238,57 @@ def configuration(args, base: Config, fixed: bool) -> Config:
     return config
 
 
-def new_or_continued(args, folder: Path):
-    """The run that the arguments describe, checked against the data. Loads Jittor."""
-    device.load(args.device, say=print)
-    from state import TrainState, config_of, newest_checkpoint, read_checkpoint
+def check_continuation(was: Config, now: Config, images_seen: int) -> None:
+    """UsageError if `now` asks for another run than the checkpoint's.
 
-    path = args.ckpt
-    if path == "latest":
-        path = newest_checkpoint(folder / "checkpoint")
-        if path is None:
+    max_size may change as long as the growth up to here would have been the same.
+    """
+    for name, value in dataclasses.asdict(was).items():
+        if name != "max_size" and value != getattr(now, name):
+            raise UsageError(
+                f"--ckpt was trained with {name} {value}, not {getattr(now, name)}: "
+                "leave that option out"
+            )
+    before, after = phase_at(was, images_seen), phase_at(now, images_seen)
+    next_stage = after.size == 2 * before.size and after.used == 0
+    if after[:2] + after[5:] != before[:2] + before[5:] and not next_stage:
+        raise UsageError(
+            f"--max_size {now.max_size} does not go with this checkpoint, trained at {before.size} "
+            f"px up to {was.max_size}: go on from checkpoint/train_step-{step_of(was.max_size) + 1}"
+            ".model, saved when its last size was due to end"
+        )
+
+
+def find_checkpoint(args, folder: Path):
+    """Path of the checkpoint to go on from, or None for a fresh run in a folder without one."""
+    files = sorted(
+        (folder / "checkpoint").glob("*.model"), key=lambda p: (p.stat().st_mtime, p.name)
+    )
+    if args.ckpt == "latest":
+        if not files:
             raise UsageError(f"--ckpt latest: there is no checkpoint in {folder / 'checkpoint'}")
-    if path is None:
-        return TrainState(configuration(args, Config(), fixed=False))
+        return files[-1]
+    if args.ckpt is None and files:
+        raise UsageError(
+            f"{folder / 'checkpoint'} holds a run: go on with --ckpt latest, or give an --expname"
+        )
+    if args.ckpt is not None and not Path(args.ckpt).is_file():
+        raise UsageError(f"--ckpt {args.ckpt}: there is no such file")
+    return args.ckpt
+
+
+def continued_run(args, path):
+    """The run in a checkpoint. Jittor has been loaded."""
+    from state import TrainState, config_of, read_checkpoint
+
     content = read_checkpoint(path)
-    config = configuration(args, config_of(content), fixed=True)
+    was = config_of(content)
+    config = configuration(args, was)
+    check_continuation(was, config, content["images_seen"])
+    if content["iteration"] >= args.max_iters:
+        raise UsageError(
+            f"{path} is at iteration {content['iteration']} already: raise --max_iters"
+        )
     run = TrainState.load(path, content, config)
     print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
     return run
@@ -220,130 +299,104 @@ def check_sizes(dataset, config: Config) -> None:
     dataset.require([s for s in SIZES if config.init_size <= s <= config.max_size])
 
 
-def main(argv=None) -> int:
-    args = parser().parse_args(argv)
+def start(args) -> int:
+    """Checks what can be checked before Jittor loads, then trains."""
     folder = Path(args.expname or ".")
-    try:
-        dataset = MultiResolutionDataset(args.path)
-        if args.ckpt is None:  # mistakes show before Jittor loads
-            check_sizes(dataset, configuration(args, Config(), fixed=False))
-        run = new_or_continued(args, folder)
+    with closing(MultiResolutionDataset(args.path)) as dataset:
+        path = find_checkpoint(args, folder)
+        if path is None:
+            check_sizes(dataset, configuration(args, Config()))
+        for name in ("checkpoint", "sample"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        device.load(args.device, say=print)
+        from state import TrainState  # imports Jittor, for the device chosen above
+
+        run = continued_run(args, path) if path else TrainState(configuration(args, Config()))
         check_sizes(dataset, run.config)
         print(json.dumps(dataclasses.asdict(run.config)))
-        train(run, dataset, folder, args.max_iters)
+        return train(run, dataset, folder, args.max_iters)
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        stopped_by = start(args)
     except (UsageError, device.DeviceError) as e:
         print(f"train.py: {e}", file=sys.stderr)
         return 2
-    except DataError as e:
+    except (DataError, OSError) as e:
         print(f"train.py: {e}", file=sys.stderr)
         return 1
-    return 0
+    return 128 + stopped_by if stopped_by else 0
 
 
-def number(kind, low, high=None):
-    """Parser type: an int or float from `low` to `high`, both included."""
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-        if not value >= low or (high is not None and value > high):
-            upper = "" if high is None else f" and at most {high}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {low}{upper}")
-        return value
-
-    return parse
+def option(group, flag: str, text: str, **kwargs) -> None:
+    """An option of Config; None by default, to tell given ones from a checkpoint's."""
+    default = getattr(Config, kwargs.get("dest", flag.lstrip("-")))
+    group.add_argument(flag, help=f"{text} (default {default})", **kwargs)
 
 
-def image_size(text) -> int:
-    """Parser type: a power of two from 4 to 1024."""
-    if text not in map(str, SIZES):
-        raise argparse.ArgumentTypeError(f"{text} is no size: a power of two from 4 to 1024")
-    return int(text)
+def switch(group, flag: str, text: str, dest=None) -> None:
+    """A switch of Config: turns `dest` off, or what has the switch's own name on."""
+    action = "store_false" if dest else "store_true"
+    group.add_argument(flag, help=text, action=action, dest=dest or flag.lstrip("-"), default=None)
+
+
+def add_network_options(p) -> None:
+    g = p.add_argument_group("networks")
+    count = number(int, 1)
+    option(g, "--code_size", "size of z and w, from 1", type=count)
+    option(g, "--n_mlp", "layers of the mapping network, from 1", type=count)
+    option(
+        g, "--channel_max", "widest level, 1 to 512; fewer train faster", type=number(int, 1, 512)
+    )
+    text = "no activation after from_rgb, as in the original's first version"
+    switch(g, "--no_from_rgb_activate", text, "from_rgb_activate")
+
+
+def add_optimisation_options(p) -> None:
+    g = p.add_argument_group("optimisation")
+    count, rate = number(int, 1), number(float, 0.0)
+    option(g, "--loss", "GAN loss", choices=["wgan-gp", "r1"])
+    option(g, "--gp_weight", "weight of either loss's gradient penalty, from 0", type=rate)
+    switch(g, "--mixing", "mixing regularisation: two styles in nine of ten iterations")
+    option(g, "--lr", "learning rate, from 0", type=rate)
+    option(g, "--mapping_lr_mult", "factor on it for the mapping network, from 0", type=rate)
+    option(g, "--batch_default", "images per iteration, from 1; --sched has its own", type=count)
+    switch(g, "--sched", "the original's learning rates and batches by size")
+    option(g, "--ema", "decay per iteration of the average, 0 to 1", type=number(float, 0.0, 1.0))
+    switch(g, "--no_flip", "do not mirror images at random", "flip")
+    option(g, "--seed", "everything random follows from it, from 0", type=number(int, 0))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Options that make up the Config default to None, so that a checkpoint's can be told from
-    given ones.
-    """
     p = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     p.add_argument("path", help="LMDB made by prepare_data.py")
-
-    def option(group, flag, text, **kwargs):
-        name = kwargs.get("dest", flag.lstrip("-"))
-        if "action" in kwargs:
-            kwargs["default"] = None
-        else:
-            text += f" (default {getattr(Config, name)})"
-        group.add_argument(flag, help=text, **kwargs)
-
-    def switch(group, flag, text, dest=None):
-        on = "store_true" if dest is None else "store_false"
-        option(group, flag, text, action=on, dest=dest or flag.lstrip("-"))
-
-    count, rate = number(int, 1), number(float, 0.0)
+    count = number(int, 1)
     g = p.add_argument_group("growth")
     option(g, "--init_size", "size in pixels to start with, 4 to 1024", type=image_size)
     option(g, "--max_size", "size to grow to, 4 to 1024", type=image_size)
-    option(g, "--phase", "images to fade a size in; a stage lasts twice that, from 1", type=count)
-    g.add_argument(
-        "--max_iters",
-        type=count,
-        default=3_000_000,
-        help="stop after this many iterations in all, from 1 (default 3000000)",
-    )
-
-    g = p.add_argument_group("networks")
-    option(g, "--code_size", "size of z and w, from 1", type=count)
-    option(g, "--n_mlp", "layers of the mapping network, from 1", type=count)
-    option(
-        g, "--channel_max", "widest level; fewer train faster, 1 to 512", type=number(int, 1, 512)
-    )
-    switch(
-        g,
-        "--no_from_rgb_activate",
-        "no activation after from_rgb, as the original's first version",
-        "from_rgb_activate",
-    )
-
-    g = p.add_argument_group("optimisation")
-    option(g, "--loss", "GAN loss", choices=["wgan-gp", "r1"])
-    option(g, "--gp_weight", "weight of the gradient penalty of either loss, from 0", type=rate)
-    switch(g, "--mixing", "mixing regularisation: two styles in nine of ten iterations")
-    option(g, "--lr", "learning rate, from 0", type=rate)
-    option(g, "--mapping_lr_mult", "factor on it for the mapping network, from 0", type=rate)
-    option(
-        g,
-        "--batch_default",
-        "images per iteration, from 1; --sched has its own up to 256 px",
-        type=count,
-    )
-    switch(g, "--sched", "the original's learning rates and batches by size")
-    option(
-        g,
-        "--ema",
-        "decay of the generator's running average per iteration, 0 to 1",
-        type=number(float, 0.0, 1.0),
-    )
-    switch(g, "--no_flip", "do not mirror images at random", "flip")
-    option(g, "--seed", "everything random follows from it, from 0", type=number(int, 0))
-
+    option(g, "--phase", "images to fade a size in; a stage lasts twice that", type=count)
+    text = "stop after this many iterations in all, from 1 (default 3000000)"
+    g.add_argument("--max_iters", type=count, default=3_000_000, help=text)
+    add_network_options(p)
+    add_optimisation_options(p)
     g = p.add_argument_group("run")
     g.add_argument("--ckpt", metavar="FILE|latest", help="checkpoint to go on from")
     g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
-    g.add_argument(
-        "--device",
-        choices=device.CHOICES,
-        default="auto",
-        help="default auto: CUDA if it works, else the CPU",
-    )
+    device.add_option(g)
     return p
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if (
+        status > 128
+    ):  # a signal, which Jittor's workers got too: its own clean-up would fail over them
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -108,8 +108,10 @@ def test_truncation(artist):
     [
         (["missing.model"], 1, "no such file"),
         (["CKPT", "--size", "32"], 1, "8,16"),
-        (["CKPT", "--n_row", "0"], 2, "1 or more"),
-        (["CKPT", "--seed", "-1"], 2, "0 or more"),
+        (["CKPT", "--n_row", "0"], 2, "at least 1"),
+        (["CKPT", "--seed", "-1"], 2, "at least 0"),
+        (["CKPT", "--size", "7"], 2, "power of two"),
+        (["CKPT", "--psi", "nan"], 2, "out of range"),
     ],
 )
 def test_mistakes_get_one_sentence(checkpoint, tmp_path, monkeypatch, capfd, options, code, words):

@@ -1,10 +1,10 @@
 """Growth, checked by walking it one iteration at a time as the original's loop does."""
 
-import dataclasses
+import argparse
 
 import pytest
 
-from schedule import Config, images_at, phase_at
+from schedule import Config, images_at, number, phase_at
 
 
 def walk(config, iterations):
@@ -67,7 +67,9 @@ def test_lr_option_is_used_where_sched_has_none():
     assert phase_at(Config(lr=0.5, sched=True), 0).lr == 0.5
 
 
-def test_first_stage_fades_in_after_a_foreign_checkpoint():
-    config = dataclasses.replace(Config(phase=100), fade_first=True)
-    assert phase_at(config, 49).alpha == 0.5
-    assert phase_at(dataclasses.replace(config, fade_first=False), 49).alpha == 1
+@pytest.mark.parametrize(
+    "text, parse", [("inf", number(float, 0.0)), ("nan", number(float, 0.0)), ("0", number(int, 1))]
+)
+def test_numbers_out_of_range(text, parse):
+    with pytest.raises(argparse.ArgumentTypeError, match="out of range"):
+        parse(text)

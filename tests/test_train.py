@@ -108,18 +108,27 @@ def test_another_seed_is_another_run(lmdb, reference, tmp_path):
     assert np.abs(a - b).max() > 0.1
 
 
-def test_ctrl_c_saves_and_ends(lmdb, tmp_path):
+@pytest.mark.parametrize("number, lines", [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_signal_saves_and_ends(lmdb, tmp_path, number, lines):
+    """To the whole group, as a terminal's Ctrl-C: in the first iteration, and later."""
     command = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(tmp_path), *TINY]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     log = tmp_path / "log.jsonl"
-    while not (log.exists() and log.read_text().count("\n") > 1) and process.poll() is None:
+    while not (log.exists() and log.read_text().count("\n") >= lines) and process.poll() is None:
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.2)
+    os.killpg(process.pid, number)
     out, err = process.communicate()
-    assert process.returncode == 0 and "Traceback" not in err
-    assert "SIGINT" in out
+    assert process.returncode == 128 + number and "Traceback" not in err
+    assert number.name in out
     (path,) = (p for p in (tmp_path / "checkpoint").iterdir() if p.name[0] == "0")
-    assert read_checkpoint(path)["iteration"] == int(path.stem) >= 10
+    assert read_checkpoint(path)["iteration"] == int(path.stem) >= 1
 
 
 def tiny_run(**options):
@@ -187,13 +196,14 @@ def test_mixing_draws_two_latents_in_nine_of_ten_iterations():
     "options, code, words",
     [
         (["nowhere"], 1, "nowhere"),
-        (["LMDB", "--init_size", "32"], 1, "32"),
+        (["LMDB", "--init_size", "32"], 1, "not 32,64,128,256,512,1024"),
         (["LMDB", "--init_size", "12"], 2, "power of two"),
         (["LMDB", "--init_size", "16", "--max_size", "8"], 2, "--init_size 16"),
         (["LMDB", "--lr", "fast"], 2, "fast"),
         (["LMDB", "--ema", "1.5"], 2, "out of range"),
         (["LMDB", "--max_iters", "0"], 2, "out of range"),
-        (["LMDB", "--ckpt", "missing.model"], 1, "missing.model"),
+        (["LMDB", "--max_size", "16", "--expname", "/dev/null/x"], 1, "/dev/null/x"),
+        (["LMDB", "--ckpt", "missing.model"], 2, "missing.model"),
         (["LMDB", "--ckpt", "latest"], 2, "no checkpoint"),
         (["LMDB", "--max_size", "16", "--init_size", "8", "--device", "cuda"], 2, "cuda"),
     ],
@@ -211,14 +221,34 @@ def test_mistakes_get_one_sentence(lmdb, tmp_path, monkeypatch, capfd, options, 
     assert result == code
     assert words in error and "Traceback" not in error
     assert len(error.strip().splitlines()[-1]) < 300
-    assert not any(tmp_path.iterdir())
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
-def test_checkpoint_of_other_options_is_refused(lmdb, reference, capfd):
+def test_checkpoint_of_other_options_is_refused(lmdb, reference, tmp_path, capfd):
     path = str(reference / "checkpoint" / "000020.model")
-    assert train.main([lmdb, "--ckpt", path, "--seed", "5"]) == 2
-    error = capfd.readouterr().err
-    assert "seed 0" in error and "5" in error
+    folder = str(tmp_path)
+    for options, words in (
+        (["--seed", "5"], "seed 0, not 5"),
+        (["--max_iters", "20"], "at iteration 20 already"),
+        (["--max_iters", "30", "--max_size", "8"], "--max_size 8"),
+    ):
+        assert train.main([lmdb, "--ckpt", path, "--expname", folder, *options]) == 2
+        assert words in capfd.readouterr().err
+
+
+def test_growth_may_go_on_where_the_last_size_was_due_to_end(lmdb, reference, tmp_path):
+    """Trained to 8 px first and to 16 px then, it is the run that reaches 16 at once."""
+    options = [*TINY, "--max_size", "8", "--max_iters", "14"]
+    run_train(lmdb, tmp_path, *options)
+    path = tmp_path / "checkpoint" / "train_step-2.model"
+    run_train(lmdb, tmp_path, "--ckpt", str(path), "--max_size", "16", "--max_iters", "20")
+    last = "checkpoint/000020.model"
+    assert_same_checkpoint(reference / last, tmp_path / last)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(lmdb, reference, capfd):
+    assert train.main([lmdb, "--expname", str(reference), "--max_size", "16"]) == 2
+    assert "--ckpt latest" in capfd.readouterr().err
 
 
 def test_help_shows_every_default(capsys):
