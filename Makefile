@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	$(BIN)/python train.py demo/mnist --expname demo $(DEMO) --max_iters 3400
 	$(BIN)/python generate.py demo/checkpoint/003400.model --expname demo
 
-# One hour in all, going on where the demo stopped
+# Goes on where the demo stopped, for about an hour
 demo-hour: $(VENV)/installed
 	$(BIN)/python train.py demo/mnist --expname demo --ckpt latest --max_iters 14000
 	$(BIN)/python generate.py demo/checkpoint/014000.model --expname demo
