@@ -241,9 +241,9 @@ def compare_training(run, loss, loss_bars, parameter_bars):
                 assert np.abs(ours - theirs).max() <= parameter_bars[i] * theirs[0], (i, key)
 
 
-@pytest.mark.parametrize("loss", ["r1", "wgan-gp"])
-def test_training_in_float64(loss, float64):
+def test_training_in_float64(float64):
     """Every line of ours but the convolution kernels, without float32's chance."""
+    loss = "r1"
     run = recorded_run(loss)
     for module in (run.generator, run.discriminator, run.running):
         for p in module.parameters():
