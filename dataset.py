@@ -1,115 +1,73 @@
-"""The pictures of a run: an LMDB with each at several sizes, and the endless, seeded batches.
+"""The pictures of a run as a data set of Jittor, and the endless, seeded batches of training.
 
-The LMDB is interchangeable with those of rosinality/style-based-gan-pytorch: `{size}-{index:05d}`
-holds an encoded RGB picture of size x size, `length` the number of pictures in decimal ASCII.
+python dataset.py lmdb                       # what is in it, and a contact sheet
+python dataset.py lmdb --out sheet.png --n_row 8 --n_col 16
 """
 
+import argparse
 import functools
-import io
-from collections import deque
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-import lmdb
 import numpy as np
-from PIL import Image
 
-SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-LENGTH_KEY = b"length"
+import device
+from grid import save_grid
+from schedule import image_size, number
+from store import DataError, in_order, joined, open_pictures
+
+jt = device.load()
+
+from jittor.dataset import Dataset  # noqa: E402
+
 # Third words of the seeds, so that the order and the flips of a run are independent of each other.
 ORDER_STREAM, FLIP_STREAM = 1, 2
 
 
-class DataError(Exception):
-    """What is wrong with the data and what to do, in one sentence that names the file or option."""
+class MultiResolutionDataset(Dataset):
+    """Prepared pictures at one size: `dataset[i]` is picture i, passed through `transform`.
 
-
-def image_key(size, index):
-    """The LMDB key of picture `index` at `size` pixels."""
-    return f"{size}-{index:05d}".encode()
-
-
-def joined(sizes):
-    """Sizes as people read them and as `--sizes` takes them: '8,16,32'."""
-    return ",".join(map(str, sizes))
-
-
-class MultiResolutionDataset:
-    """Pictures of an LMDB; `dataset[i]` is picture i at `resolution`, passed through `transform`.
-
-    `sizes` lists the sizes that the LMDB holds. Threads may share a dataset. DataError if `path` is
-    not a prepared LMDB.
+    path: an LMDB or a tree of sizes (see store.py). transform: from a PIL RGB image; without one
+    `dataset[i]` is that image. `len(dataset)` is the number of pictures. Iterating gives batches,
+    as with every data set of Jittor: `dataset.set_attrs(batch_size=16, shuffle=True)`. DataError
+    where there is no prepared set at `path`, or none of that size.
     """
 
-    def __init__(self, path, transform=None, resolution=8):
-        self.path = str(path)
-        self.transform = transform
-        self.resolution = resolution
-        prepare = f"prepare one with `python prepare_data.py --out {self.path} PICTURES`"
+    def __init__(self, path, transform=None, resolution: int = 8):
+        super().__init__()
+        self.pictures = open_pictures(path)
         try:
-            self.env = lmdb.open(
-                self.path, max_readers=32, readonly=True, lock=False, readahead=False, meminit=False
-            )
-        except lmdb.Error as error:
-            raise DataError(f"Cannot open the LMDB {self.path} ({error}): {prepare}.") from error
-        with self.env.begin() as txn:
-            length = txn.get(LENGTH_KEY, b"")
-            self.length = int(length) if length.isdigit() else 0
-            ends = (0, self.length - 1)
-            self.sizes = [s for s in SIZES if all(txn.get(image_key(s, i)) for i in ends)]
-        if self.length == 0:
+            self.pictures.require([resolution])
+        except DataError:
             self.close()
-            raise DataError(f"The LMDB {self.path} has no pictures or is unfinished: {prepare}.")
-
-    def close(self):
-        """Closes the LMDB, which a process may open but once at a time."""
-        self.env.close()
+            raise
+        self.resolution, self.transform = resolution, transform
+        self.set_attrs(total_len=len(self))
 
     def __len__(self):
-        return self.length
+        return self.pictures.length
 
     def __getitem__(self, index):
-        if not 0 <= index < self.length:
-            raise IndexError(f"picture {index} of {self.length}")
-        picture = self.read(index, self.resolution)
+        if not 0 <= index < len(self):
+            raise IndexError(f"picture {index} of {len(self)}")
+        picture = self.pictures.read(index, self.resolution)
         return self.transform(picture) if self.transform else picture
 
-    def read(self, index, size):
-        """Picture `index` as a PIL RGB image of size x size; DataError if missing or broken."""
-        key = image_key(size, index)
-        try:
-            with self.env.begin() as txn:
-                record = txn.get(key)
-            if record is None:
-                raise ValueError("missing")
-            picture = Image.open(io.BytesIO(record)).convert("RGB")
-            if picture.size != (size, size):
-                raise ValueError("{} x {} pixels".format(*picture.size))
-        except Exception as error:  # a broken stream makes Pillow raise nearly anything
-            problem = f"The record {key.decode()} of the LMDB {self.path} is unusable ({error})"
-            raise DataError(f"{problem}: prepare the LMDB again.") from error
-        return picture
-
-    def require(self, sizes):
-        """DataError unless every one of `sizes` is present."""
-        missing = [size for size in sizes if size not in self.sizes]
-        if missing:
-            held, wanted = joined(self.sizes) or "(none)", joined(sorted({*sizes, *self.sizes}))
-            command = f"prepare_data.py --out {self.path} --overwrite --sizes {wanted} PICTURES"
-            raise DataError(
-                f"The LMDB {self.path} holds the sizes {held} but not {joined(missing)}: "
-                f"train within them (--init_size, --max_size), or run `python {command}`."
-            )
+    def close(self) -> None:
+        """Closes the LMDB, which a process may open but once at a time."""
+        self.pictures.close()
 
 
 # Cached, for shuffling 70,000 anew in every batch would cost; two, for a batch may straddle epochs.
 @functools.lru_cache(maxsize=2)
-def epoch_order(seed, length, epoch):
+def epoch_order(seed: int, length: int, epoch: int):
     """The permutation of range(length) that is epoch number `epoch`."""
     return np.random.default_rng([seed, epoch, ORDER_STREAM]).permutation(length)
 
 
-def image_order(seed, length, start, count):
+def image_order(seed: int, length: int, start: int, count: int):
     """Indices (count,) int64 from position `start` of an endless sequence of shuffled epochs."""
     order = np.empty(count, np.int64)
     done = 0
@@ -121,55 +79,98 @@ def image_order(seed, length, start, count):
     return order
 
 
-def load_batch(dataset, size, seed, images_seen, batch, flip):
-    """The batch that follows `images_seen` pictures: (batch, 3, size, size) float32 in [-1, 1].
+def load_batch(pictures, size, seed, images_seen, batch, flip, rank=0, ranks=1):
+    """The batch that follows `images_seen` pictures: (batch, size, size, 3) uint8.
 
     A function of its arguments alone, so a resumed run sees the same batches. `flip` mirrors each
-    picture with probability 0.5.
+    picture with probability 0.5. Of several `ranks` each gets every ranks-th picture of the batch.
     """
-    order = image_order(seed, len(dataset), images_seen, batch)
-    images = np.stack([np.asarray(dataset.read(index, size)) for index in order])  # (n, h, w, 3)
+    order = image_order(seed, pictures.length, images_seen, batch)[rank::ranks]
+    images = np.stack([np.asarray(pictures.read(index, size)) for index in order])
     if flip:
         mirrored = np.random.default_rng([seed, images_seen, FLIP_STREAM]).random(batch) < 0.5
+        mirrored = mirrored[rank::ranks]
         images[mirrored] = images[mirrored, :, ::-1]
-    images = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")  # (n, 3, h, w)
+    return images
+
+
+def to_network(images):
+    """(n, h, w, 3) uint8 -> (n, 3, h, w) float32 in [-1, 1]"""
+    images = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
     images /= 127.5
     images -= 1
     return images
 
 
-def in_order(pool, function, tasks, ahead):
-    """Yields function(*task) for each of `tasks`, in order; `pool` works up to `ahead` tasks early.
+def batches(pictures, phase_of, seed, images_seen, flip, rank=0, ranks=1, ahead=4):
+    """Endless batches (n, 3, size, size) float32 from `images_seen` on.
 
-    An exception of `function` is raised in its turn. Closing the generator cancels what waits.
-    """
-    futures = deque()
-    try:
-        for task in tasks:
-            futures.append(pool.submit(function, *task))
-            if len(futures) >= ahead:
-                yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def batches(dataset, phase_of, seed, images_seen, flip, ahead=4):
-    """Endless batches of load_batch from `images_seen` on, decoded up to `ahead` batches early.
-
-    phase_of(images_seen) gives an object with `size` and `batch`; it too is asked early, so it must
-    have an answer beyond the end of the run. Close the generator to stop its threads.
+    Up to `ahead` of them are decoded early, in threads, and held as bytes. phase_of(images_seen)
+    gives an object with `size` and `batch`; it too is asked early, so it must have an answer beyond
+    the end of the run. Close the generator to stop its threads.
     """
 
     def tasks():
         position = images_seen
         while True:
             phase = phase_of(position)
-            yield dataset, phase.size, seed, position, phase.batch, flip
+            yield pictures, phase.size, seed, position, phase.batch, flip, rank, ranks
             position += phase.batch
 
-    with ThreadPoolExecutor(max_workers=2) as pool:  # Pillow decodes outside the interpreter lock
+    threads = min(ahead, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(threads) as pool:  # Pillow decodes outside the interpreter lock
         with closing(in_order(pool, load_batch, tasks(), ahead)) as loaded:
-            yield from loaded
+            for images in loaded:
+                yield to_network(images)
+
+
+def description(pictures) -> str:
+    """What a person wants to know of a prepared set, in lines."""
+    lines = [f"{pictures.path}: {pictures.length:,} pictures at {joined(pictures.sizes)} px"]
+    about = pictures.about
+    if about:
+        settings = about["settings"]
+        lines.append(f"made from {settings['source']} as {settings['format']}")
+        lines.append(f"{len(about['skipped'])} files skipped, {about['enlarged']} enlarged")
+        lines += [f"    {name}: {reason}" for name, reason in about["skipped"]]
+    return "\n".join(lines).encode(errors="backslashreplace").decode()
+
+
+def contact_sheet(pictures, size: int, count: int):
+    """The first `count` pictures of the first epoch of seed 0, (n, 3, size, size) in [-1, 1]."""
+    count = min(count, pictures.length)
+    return to_network(load_batch(pictures, size, 0, 0, count, flip=False))
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
+    text = "the contact sheet (default results/data.png)"
+    p.add_argument("--out", default="results/data.png", metavar="FILE.png", help=text)
+    text = "pixels of each picture (default: the largest size there is, at most 128)"
+    p.add_argument("--size", type=image_size, help=text)
+    p.add_argument("--n_row", type=number(int, 1), default=5, help="rows (default 5)")
+    p.add_argument("--n_col", type=number(int, 1), default=10, help="columns (default 10)")
+    return p
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        with closing(open_pictures(args.path)) as pictures:
+            print(description(pictures))
+            smaller = [size for size in pictures.sizes if size <= 128]
+            size = args.size or max(smaller or pictures.sizes[:1])
+            pictures.require([size])
+            save_grid(contact_sheet(pictures, size, args.n_row * args.n_col), args.out, args.n_col)
+        print(args.out)
+    except (DataError, OSError) as e:
+        print(f"dataset.py: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import device
-from dataset import SIZES, DataError, joined
 from grid import save_grid
 from schedule import image_size, number, step_of
+from store import SIZES, DataError, joined
 
 MEAN_STYLE_LATENTS = 10 * 1024
 

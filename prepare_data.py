@@ -1,60 +1,72 @@
-"""Turns pictures into the LMDB that train.py reads: each as JPEG at every size of the growth.
+"""Turns pictures into the LMDB that train.py reads: each at every size of the growth.
 
-    python prepare_data.py mnist
     python prepare_data.py --out lmdb/faces ~/faces
+    python prepare_data.py --out lmdb/ffhq ffhq.zip --n_worker 8
+    python prepare_data.py --out lmdb/digits mnist
+    python prepare_data.py --out lmdb/symbols --format png symbols
 
-A folder gives the pictures at any depth below it, in the order of their sorted paths. `mnist` gives
-the 60,000 training digits in the package jittor_offline (a folder of that name is `./mnist`).
+A folder gives the pictures at any depth below it, a zip file those in it, both in the order of
+their sorted paths; `mnist` the 60,000 training digits in the package jittor_offline; `symbols` the
+distinct symbols of TrueType fonts, each in a colour of its own. (Folders of these names: ./mnist,
+./symbols.) A file that cannot be read is left out and named at the end, with exit code 3.
 """
 
 import argparse
-import gzip
-import importlib.util
+import hashlib
 import io
 import os
 import shutil
 import signal
 import sys
+import threading
+import time
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 
 import lmdb
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor, ImageOps
 from tqdm import tqdm
 
-from dataset import LENGTH_KEY, SIZES, DataError, image_key, in_order, joined
 from schedule import number
+from sources import SYMBOL_COUNT, Digits, Folder, Symbols, Zip, error_text
+from store import SIZES, DataError, LmdbWriter, TreeWriter, in_order, is_tree, joined, locked
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff", ".tif")
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
-MAP_BYTES = 2**30  # what the LMDB may grow to at first; doubled whenever it is full
-CHUNK = 8  # pictures per message to a worker and per transaction
+CHUNK = 8  # pictures per message to a worker
+COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
+LARGEST_RESIZED = 2**28  # pixels; more is a sliver, enlarged beyond memory
+ORIENTATION = 0x0112  # EXIF tag
+SKIPPED = 3  # exit code: done, but for files that could not be read
 
 
-def unreadable(path, error):
-    return DataError(f"Cannot read the picture {path} ({error}): replace or remove it.")
+# One picture
 
 
-def shorter_side(path):
-    """Pixels of the picture's shorter side, from its header; DataError if it is no picture."""
-    try:
-        with Image.open(path) as picture:
-            return min(picture.size)
-    except Exception as error:  # Pillow's plugins raise nearly anything on broken files
-        raise unreadable(path, error) from error
+def to_rgb(picture, background):
+    """A picture as Pillow opened it, as RGB: upright, over `background` where it is transparent.
+
+    Of an animation, the first frame.
+    """
+    if picture.mode.startswith(("I", "F")):
+        picture = to_8_bits(picture)
+    if picture.getexif().get(ORIENTATION, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        below = Image.new("RGBA", picture.size, background)
+        picture = Image.alpha_composite(below, picture)
+    return picture.convert("RGB")
 
 
-def load_picture(source):
-    """A path, or a (28, 28) uint8 digit, as an RGB picture; DataError if it cannot be decoded."""
-    if isinstance(source, np.ndarray):
-        return Image.fromarray(np.pad(source, 2)).convert("RGB")
-    try:
-        with Image.open(source) as picture:
-            return picture.convert("RGB")
-    except Exception as error:
-        raise unreadable(source, error) from error
+def to_8_bits(picture):
+    """Grey of 16 bits as mode L. Pillow's own conversion would make nearly all of it white."""
+    values = np.asarray(picture)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ValueError("32 bits per pixel: save it with 8 or 16")
+    return Image.fromarray((values >> 8).astype("uint8"))
 
 
 def resize(picture, size):
@@ -64,129 +76,248 @@ def resize(picture, size):
         width, height = size, int(size * height / width)
     else:
         width, height = int(size * width / height), size
+    if width * height > LARGEST_RESIZED:
+        raise ValueError("too long and narrow: {} x {} pixels".format(*picture.size))
     left, top = int(round((width - size) / 2.0)), int(round((height - size) / 2.0))
     picture = picture.resize((width, height), Image.LANCZOS)
     return picture.crop((left, top, left + size, top + size))
 
 
-def encode(sources, start, sizes):
-    """LMDB records [(key, JPEG)] of `sources`, pictures start, start + 1, ...; runs in a worker."""
-    records = []
-    for index, source in enumerate(sources, start):
-        picture = load_picture(source)
-        for size in sizes:
-            jpeg = io.BytesIO()
-            resize(picture, size).save(jpeg, format="jpeg", quality=100)
-            records.append((image_key(size, index), jpeg.getvalue()))
-    return records
+def pad(picture, background):
+    """The picture in the middle of the smallest square around it."""
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side), background)
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
 
 
-def raise_error(error):
-    raise error
+def save_options(settings):
+    """Keyword arguments of Image.save."""
+    options = {"jpeg": {"quality": settings["quality"]}, "webp": {"lossless": True}, "png": {}}
+    return {"format": settings["format"], **options[settings["format"]]}
 
 
-def find_pictures(folder):
-    """Sorted paths of all pictures below `folder`, the order of the original; DataError if none."""
-    paths = [
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, onerror=raise_error, followlinks=True)
-        for name in names
-        if name.lower().endswith(EXTENSIONS)
-    ]
-    if not paths:
-        kinds = " ".join(extension[1:] for extension in EXTENSIONS)
-        raise DataError(f"There are no pictures ({kinds}) below {folder}: name a folder with some.")
-    return sorted(paths)
+def encode(picture, settings):
+    """[bytes] of the picture at each size, and whether any of them is larger than the picture."""
+    sizes, background = settings["sizes"], tuple(settings["background"])
+    side = (max if settings["pad"] else min)(picture.size)
+    if side < sizes[-1] and not settings["enlarge"]:
+        raise ValueError("{} x {} pixels: smaller than the sizes".format(*picture.size))
+    picture = to_rgb(picture, background)
+    if settings["pad"] and picture.width != picture.height:
+        picture = pad(picture, background)
+    encoded, options = [], save_options(settings)
+    for size in sizes:
+        file = io.BytesIO()
+        resize(picture, size).save(file, **options)
+        encoded.append(file.getvalue())
+    return encoded, side < sizes[-1]
 
 
-def read_digits():
-    """MNIST's training digits (60000, 28, 28) uint8; DataError if jittor_offline is missing."""
-    spec = importlib.util.find_spec("jittor_offline")  # does not import it
-    if spec is None:
-        raise DataError("mnist needs the package jittor_offline: run `pip install jittor_offline`.")
-    path = os.path.join(spec.submodule_search_locations[0], "train-images-idx3-ubyte.gz")
-    with gzip.open(path) as file:
-        count, height, width = np.frombuffer(file.read(16), ">u4")[1:]  # after the magic number
-        return np.frombuffer(file.read(), np.uint8).reshape(count, height, width)
+# All pictures
 
 
-def smallest(paths):
-    """(pixels of the shorter side, path) of the smallest picture.
+class Worker:
+    """What a process of the pool does. It holds the source, so that messages are indices only."""
 
-    Opens every header, so that a file which is no picture shows before the work begins.
+    source, settings = None, None
+
+    @classmethod
+    def start(cls, source, settings, parent):
+        cls.source, cls.settings = source, settings
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a Ctrl-C the parent alone stops the work
+        warnings.simplefilter("ignore")  # of Pillow, about files that it can read nevertheless
+        threading.Thread(target=cls.end_with, args=(parent,), daemon=True).start()
+
+    @staticmethod
+    def end_with(parent):
+        """Ends this process soon after a parent that was killed and could not end it."""
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    @classmethod
+    def encode(cls, start, stop):
+        """For each picture from start to stop: encode's result, or why there is none."""
+        results = []
+        for i in range(start, stop):
+            try:
+                with cls.source.load(i) as picture:
+                    results.append(encode(picture, cls.settings))
+            except Exception as error:  # Pillow's plugins raise nearly anything on broken files
+                results.append(error_text(error))
+        return results
+
+
+def results(source, settings, start, n_worker):
+    """Worker.encode's results picture by picture, in order; the work is done ahead."""
+    total = settings["count"]
+    tasks = ((i, min(i + CHUNK, total)) for i in range(start, total, CHUNK))
+    pool = ProcessPoolExecutor(
+        n_worker, initializer=Worker.start, initargs=(source, settings, os.getpid())
+    )
+    with pool, closing(in_order(pool, Worker.encode, tasks, ahead=2 * n_worker)) as chunks:
+        for chunk in chunks:
+            yield from chunk
+
+
+def write(writer, source, about, args):
+    """Adds what `about` says is still missing, transaction by transaction. Changes `about`."""
+    settings, records, held = about["settings"], [], 0
+    progress = tqdm(
+        total=about["total"], initial=about["done"], unit="img", smoothing=0.05, disable=None
+    )
+    encoded = results(source, settings, about["done"], args.n_worker)
+    with closing(encoded), progress:
+        begun = about["done"]
+        for i, result in enumerate(encoded, begun):
+            if isinstance(result, str):
+                about["skipped"].append([source.names[i], result])
+                if args.strict:
+                    raise DataError(f"{printable(source.names[i])}: {result} (--strict).")
+            else:
+                values, enlarged = result
+                records += zip(settings["sizes"], [about["kept"]] * len(values), values)
+                held += sum(map(len, values))
+                about["kept"] += 1
+                about["enlarged"] += enlarged
+            about["done"] = i + 1
+            progress.update()
+            if held >= COMMIT_BYTES or i + 1 - begun >= COMMIT_PICTURES:
+                writer.write(records, about)
+                records, held, begun = [], 0, i + 1
+    if about["kept"]:
+        writer.write(records, {**about, "complete": True})
+
+
+# The whole
+
+
+def printable(name):
+    """A file's name with what cannot be printed escaped."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def smallest(source):
+    """(pixels of the shorter side, name) of the smallest picture that is not below every size.
+
+    Opens every header. DataError if there is none.
     """
-    headers = tqdm(paths, desc="checking", unit="img", leave=False, disable=None)
-    return min((shorter_side(path), path) for path in headers)
+    found = []
+    headers = tqdm(source.names, desc="checking", unit="img", leave=False, disable=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i, name in enumerate(headers):
+            try:
+                with source.load(i) as picture:
+                    side = min(picture.size)
+            except Exception as error:  # told again, and the file skipped, when its turn comes
+                problem = f"{printable(name)}: {error_text(error)}"
+                continue
+            problem = f"{printable(name)} is only {side} pixels wide or high"
+            if side >= DEFAULT_SIZES[0]:
+                found.append((side, printable(name)))
+    if not found:
+        raise DataError(f"No picture can be used ({problem}): name others, or give --sizes.")
+    return min(found)
 
 
-def default_sizes(side, path):
-    """8 up to the largest size that the smallest picture, of `side` pixels at `path`, fills."""
-    if side < DEFAULT_SIZES[0]:
-        raise DataError(f"{path} is only {side} pixels wide or high: remove it or give --sizes.")
+def default_sizes(side):
+    """8 up to the largest size that a picture of `side` pixels fills."""
     return [size for size in DEFAULT_SIZES if size <= side]
 
 
-def put(env, records):
-    """Writes `records` in one transaction, enlarging the map until they fit."""
-    while True:
-        try:
-            with env.begin(write=True) as txn:
-                for key, value in records:
-                    txn.put(key, value)
-            return
-        except lmdb.MapFullError:  # the transaction was aborted
-            env.set_mapsize(2 * env.info()["map_size"])
+def new_source(args):
+    """The source that the command line names."""
+    if args.path == "mnist":
+        return Digits()
+    if args.path == "symbols":
+        return Symbols(args.font, args.seed, args.max_images or SYMBOL_COUNT)
+    return (Folder if os.path.isdir(args.path) else Zip)(args.path)
 
 
-def ignore_interrupt():
-    """Ctrl-C reaches all processes of a terminal; the parent alone stops the work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def new_settings(args, source, sizes, enlarge):
+    """All that determines the bytes written, to tell a resumed run's from those it began with."""
+    count = min(len(source.names), args.max_images or len(source.names))
+    names = "\0".join(os.path.basename(name) for name in source.names[:count])
+    return {
+        "source": args.path,
+        "sizes": sizes,
+        "enlarge": enlarge,
+        "format": args.format,
+        "quality": args.quality,
+        "pad": args.pad,
+        "background": list(args.background),
+        "seed": args.seed,
+        "count": count,
+        "names": hashlib.sha1(os.fsencode(names)).hexdigest(),
+    }
 
 
-def write_lmdb(folder, sources, sizes, n_worker):
-    """Writes all pictures and, last, their number into a new LMDB."""
-    os.makedirs(folder)
-    tasks = ((sources[i : i + CHUNK], i, sizes) for i in range(0, len(sources), CHUNK))
-    # Unsynced until the end: an unfinished LMDB is thrown away in any case.
-    with lmdb.open(folder, map_size=MAP_BYTES, sync=False) as env:
-        with ProcessPoolExecutor(n_worker, initializer=ignore_interrupt) as pool:
-            encoded = in_order(pool, encode, tasks, ahead=2 * n_worker)
-            progress = tqdm(total=len(sources), unit="img", disable=None)
-            with closing(encoded), progress:
-                for records in encoded:
-                    put(env, records)
-                    progress.update(len(records) // len(sizes))
-        put(env, [(LENGTH_KEY, str(len(sources)).encode())])
-        env.sync(True)
+def fresh(args, source):
+    """What is noted of a set at its beginning."""
+    sizes = args.sizes
+    if sizes is None:
+        side, name = smallest(source)
+        sizes = default_sizes(side)
+        print(f"sizes {joined(sizes)}: the smallest picture, {name}, has {side} pixels")
+    settings = new_settings(args, source, sizes, enlarge=args.sizes is not None)
+    about = {"settings": settings, "total": settings["count"], "complete": False}
+    return {**about, "done": 0, "kept": 0, "enlarged": 0, "skipped": []}
 
 
-def build(out, sources, sizes, n_worker):
-    """Makes the LMDB at `out`, which appears, or is replaced, only when it is complete."""
-    partial = out + ".partial"
-    if os.path.exists(partial):  # of a run that was killed
-        shutil.rmtree(partial)
-    try:
-        write_lmdb(partial, sources, sizes, n_worker)
-        if os.path.exists(out):
-            os.replace(os.path.join(partial, "data.mdb"), os.path.join(out, "data.mdb"))
-        else:
-            os.rename(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def resumed(args, source, about, out):
+    """`about`, as a run before noted it at `out`; DataError unless this one would go on alike."""
+    was = about["settings"]
+    now = new_settings(args, source, args.sizes or was["sizes"], was["enlarge"])
+    for name, value in was.items():
+        if name in ("names", "count") and value != now[name]:
+            raise DataError(
+                f"--resume: {out} was begun with other pictures: begin again with --overwrite."
+            )
+        if value != now[name]:
+            raise DataError(
+                f"--resume: {out} was begun with {name} {value}, not {now[name]}: "
+                "repeat that, or begin again with --overwrite."
+            )
+    return about
+
+
+def report(about, out):
+    """Prints the counts and what was skipped. Returns the exit code."""
+    for name, reason in about["skipped"]:
+        print(f"skipped {printable(name)}: {reason}", file=sys.stderr)
+    if not about["kept"]:
+        print("None of the pictures can be used: nothing was written.", file=sys.stderr)
+        return 1
+    sizes = about["settings"]["sizes"]
+    notes = [f"{about['kept']:,} pictures at {joined(sizes)} px in {out}"]
+    if about["skipped"]:
+        notes.append(f"{len(about['skipped']):,} skipped")
+    if about["enlarged"]:
+        notes.append(f"{about['enlarged']:,} enlarged to fill {sizes[-1]} px")
+    print(", ".join(notes))
+    return SKIPPED if about["skipped"] else 0
 
 
 def prepare(args):
-    """Does what the command line asks for and says so in one line."""
-    if args.path == "mnist":
-        sources = read_digits()
-        sizes = args.sizes or default_sizes(32, "mnist")
-    else:
-        sources = find_pictures(args.path)
-        side, path = smallest(sources)
-        sizes = args.sizes or default_sizes(side, path)
-    build(args.out, sources, sizes, args.n_worker)
-    mib = os.path.getsize(os.path.join(args.out, "data.mdb")) / 2**20
-    print(f"{len(sources):,} pictures at {joined(sizes)} px in {args.out} ({mib:.1f} MiB)")
+    """Does what the command line asks for. Returns the exit code."""
+    out, kind = (args.folders, TreeWriter) if args.folders else (args.out, LmdbWriter)
+    source = new_source(args)
+    about = kind.read_about(out) if args.resume else {}
+    about = resumed(args, source, about, out) if about else fresh(args, source)
+    with locked(out):
+        if args.overwrite:
+            kind.remove(out)
+        if not about["complete"]:
+            write(kind(out), source, about, args)
+        if not about["kept"]:
+            kind.remove(out)
+            os.rmdir(out)
+    return report(about, out)
+
+
+# The command line
 
 
 def size_list(text):
@@ -202,20 +333,16 @@ def size_list(text):
     return sizes
 
 
-def parser():
-    result = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = result.add_argument
-    add("path", metavar="PATH|mnist", help="folder of pictures, or mnist")
-    add("--out", default="lmdb", metavar="LMDB", type=os.path.normpath, help="folder to write")
-    add(
-        "--n_worker",
-        type=number(int, 1),
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="processes that resize (default: one per core)",
-    )
+def colour(text):
+    """The value of --background as (r, g, b)."""
+    try:
+        return ImageColor.getcolor(text, "RGB")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no colour: say white, or #ff8800") from None
+
+
+def add_picture_options(group):
+    add = group.add_argument
     add(
         "--sizes",
         type=size_list,
@@ -223,32 +350,99 @@ def parser():
         help="powers of two from 4 to 1024, or all = 8 to 1024, enlarging where needed "
         "(default: 8 up to the largest that the smallest picture fills)",
     )
-    add("--overwrite", action="store_true", help="replace LMDB, once the new one is complete")
+    text = "of the pictures written; png and webp lose nothing (default jpeg)"
+    add("--format", choices=["jpeg", "png", "webp"], default="jpeg", help=text)
+    text = "of jpeg, 1 to 100 (default 100)"
+    add("--quality", type=number(int, 1, 100), default=100, metavar="Q", help=text)
+    text = "make pictures square with a background instead of cutting their middle out"
+    add("--pad", action="store_true", help=text)
+    text = "for --pad and where pictures are transparent (default white)"
+    add("--background", type=colour, default=colour("white"), metavar="COLOUR", help=text)
+    text = f"only the first N pictures, from 1 (default all; of symbols {SYMBOL_COUNT})"
+    add("--max_images", type=number(int, 1), metavar="N", help=text)
+    text = "of symbols: a TrueType font, repeatable (default DejaVu Sans, Serif and Sans Mono)"
+    add("--font", action="append", metavar="FILE", help=text)
+    text = "of symbols: of their colours, from 0 (default 0)"
+    add("--seed", type=number(int, 0), default=0, help=text)
+
+
+def parser():
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    text = "folder or zip file of pictures, or mnist, or symbols"
+    result.add_argument("path", metavar="PATH|mnist|symbols", help=text)
+    group = result.add_argument_group("pictures")
+    add_picture_options(group)
+    group = result.add_argument_group("output")
+    kinds = group.add_mutually_exclusive_group()
+    folder = os.path.normpath
+    text = "LMDB to write, a folder (default lmdb)"
+    kinds.add_argument("--out", type=folder, default="lmdb", metavar="LMDB", help=text)
+    text = "instead of an LMDB write picture files: OUT/8/00000.jpg, OUT/16/00000.jpg ..."
+    kinds.add_argument("--folders", type=folder, metavar="OUT", help=text)
+    existing = group.add_mutually_exclusive_group()
+    text = "go on with a run that was cut off, with the same options"
+    existing.add_argument("--resume", action="store_true", help=text)
+    text = "remove what was prepared there before"
+    existing.add_argument("--overwrite", action="store_true", help=text)
+    group = result.add_argument_group("run")
+    text = "fail at the first file that cannot be read, with exit code 1"
+    group.add_argument("--strict", action="store_true", help=text)
+    text = "processes (default: one for each core)"
+    cores = len(os.sched_getaffinity(0))
+    group.add_argument("--n_worker", type=number(int, 1), default=cores, metavar="N", help=text)
     return result
+
+
+def usage_error(args):
+    """What is wrong with the options taken together, or None."""
+    if args.path == "symbols":
+        wrong = [font for font in args.font or [] if not os.path.isfile(font)]
+        if wrong:
+            return f"--font {wrong[0]}: there is no such file"
+    elif args.font:
+        return "--font goes with symbols only"
+    if args.path not in ("mnist", "symbols") and not os.path.exists(args.path):
+        return f"{args.path} does not exist: name a folder or zip of pictures, mnist or symbols"
+    out = args.folders or args.out
+    if not os.path.lexists(out) or (os.path.isdir(out) and not os.listdir(out)):
+        return None
+    if not (is_tree(out) if args.folders else os.path.isfile(os.path.join(out, "data.mdb"))):
+        return f"{out} exists and was not made by this script: choose another name"
+    if not args.resume and not args.overwrite:
+        return f"{out} exists: go on with it by --resume, replace it by --overwrite"
+    return None
+
+
+def free_space(folder):
+    """A remark for errors: of a full disk LMDB says only that it could not write."""
+    if not os.path.isdir(folder):
+        return ""
+    return f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free there)"
 
 
 def main(argv=None):
     usage = parser()
     args = usage.parse_args(argv)
-    if args.path != "mnist" and not os.path.isdir(args.path):
-        usage.error(f"{args.path} is not a folder: name a folder of pictures, or mnist")
-    if os.path.exists(args.out) and not (args.overwrite and os.path.isdir(args.out)):
-        usage.error(f"{args.out} exists: choose another --out, or replace an LMDB with --overwrite")
+    error = usage_error(args)
+    if error:
+        usage.error(error)
+    out = args.folders or args.out
     try:
-        prepare(args)
+        return prepare(args)
     except KeyboardInterrupt:
-        print("Interrupted: nothing was written.", file=sys.stderr)
+        print(f"Interrupted: go on with --resume, {out} keeps what is done.", file=sys.stderr)
         return 130
     except BrokenProcessPool:
-        print("A worker was killed, likely for lack of memory: lower --n_worker.", file=sys.stderr)
-        return 1
+        problem = "A worker was killed, likely for lack of memory"
+        print(f"{problem}: go on with --resume and a lower --n_worker.", file=sys.stderr)
     except DataError as error:
         print(error, file=sys.stderr)
-        return 1
     except (OSError, lmdb.Error) as error:  # a full disk, a folder that may not be read
-        print(f"Cannot make {args.out} from {args.path}: {error}.", file=sys.stderr)
-        return 1
-    return 0
+        problem = f"Cannot make {out} from {args.path}: {error_text(error)}{free_space(out)}"
+        print(f"{problem}. What is done is kept: mend that and use --resume.", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 import device
-from dataset import DataError
 from losses import LOSSES
 from model import Discriminator, StyledGenerator
 from optimizer import Adam, average
 from schedule import Config
+from store import DataError
 
 jt = device.load()
 

@@ -22,9 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 import device
-from dataset import SIZES, DataError, MultiResolutionDataset, batches
 from grid import save_grid
 from schedule import Config, image_size, images_at, number, phase_at, step_of
+from store import SIZES, DataError, open_pictures
 
 LOG_EVERY = 10
 SAMPLE_EVERY = 100
@@ -184,11 +184,13 @@ def keep(run, phase, folder: Path, last: bool) -> None:
         save_sample(run, phase, folder / f"sample/{run.iteration:06d}.png")
 
 
-def train(run, dataset, folder: Path, max_iters: int) -> int:
+def train(run, pictures, folder: Path, max_iters: int) -> int:
     """Iterates up to `max_iters` from where the run is. Returns the signal that ended it, or 0."""
+    from dataset import batches  # imports Jittor
+
     config, phase = run.config, None
     data = batches(
-        dataset, lambda seen: phase_at(config, seen), config.seed, run.images_seen, config.flip
+        pictures, lambda seen: phase_at(config, seen), config.seed, run.images_seen, config.flip
     )
     print("compiling kernels: the first iterations of each size take minutes, but only once")
     with closing(data), Progress(run, folder, max_iters) as progress, noted_signals() as caught:
@@ -294,27 +296,27 @@ def continued_run(args, path):
     return run
 
 
-def check_sizes(dataset, config: Config) -> None:
+def check_sizes(pictures, config: Config) -> None:
     """Every size of the growth has to be in the data."""
-    dataset.require([s for s in SIZES if config.init_size <= s <= config.max_size])
+    pictures.require([s for s in SIZES if config.init_size <= s <= config.max_size])
 
 
 def start(args) -> int:
     """Checks what can be checked before Jittor loads, then trains."""
     folder = Path(args.expname or ".")
-    with closing(MultiResolutionDataset(args.path)) as dataset:
+    with closing(open_pictures(args.path)) as pictures:
         path = find_checkpoint(args, folder)
         if path is None:
-            check_sizes(dataset, configuration(args, Config()))
+            check_sizes(pictures, configuration(args, Config()))
         for name in ("checkpoint", "sample"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         device.load(args.device, say=print)
         from state import TrainState  # imports Jittor, for the device chosen above
 
         run = continued_run(args, path) if path else TrainState(configuration(args, Config()))
-        check_sizes(dataset, run.config)
+        check_sizes(pictures, run.config)
         print(json.dumps(dataclasses.asdict(run.config)))
-        return train(run, dataset, folder, args.max_iters)
+        return train(run, pictures, folder, args.max_iters)
 
 
 def main(argv=None) -> int:
@@ -375,7 +377,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    p.add_argument("path", help="LMDB made by prepare_data.py")
+    p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
     count = number(int, 1)
     g = p.add_argument_group("growth")
     option(g, "--init_size", "size in pixels to start with, 4 to 1024", type=image_size)

@@ -17,6 +17,7 @@ import train
 from ops import jt
 from schedule import Config, phase_at
 from state import TrainState, read_checkpoint
+from store import LmdbWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = (
@@ -196,7 +197,7 @@ def test_mixing_draws_two_latents_in_nine_of_ten_iterations():
     "options, code, words",
     [
         (["nowhere"], 1, "nowhere"),
-        (["LMDB", "--init_size", "32"], 1, "not 32,64,128,256,512,1024"),
+        (["LMDB", "--init_size", "32"], 1, "not at 32,64,128,256,512,1024"),
         (["LMDB", "--init_size", "12"], 2, "power of two"),
         (["LMDB", "--init_size", "16", "--max_size", "8"], 2, "--init_size 16"),
         (["LMDB", "--lr", "fast"], 2, "fast"),
@@ -222,6 +223,25 @@ def test_mistakes_get_one_sentence(lmdb, tmp_path, monkeypatch, capfd, options, 
     assert words in error and "Traceback" not in error
     assert len(error.strip().splitlines()[-1]) < 300
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_unfinished_data_is_refused(lmdb, tmp_path, capfd):
+    writer = LmdbWriter(tmp_path / "half")
+    os.makedirs(writer.folder)
+    writer.write([(8, 0, b"x")], {"complete": False, "done": 1, "total": 10})
+    assert train.main([writer.folder]) == 1
+    error = capfd.readouterr().err
+    assert "half is unfinished, 1 of 10 pictures: " in error and "--resume" in error
+    assert "Traceback" not in error and error.count("\n") == 1
+
+
+def test_trains_on_a_tree_of_sizes(lmdb, reference, tmp_path):
+    """The same pictures as files: the same run."""
+    pictures, tree = str(Path(lmdb).parent / "pictures"), str(tmp_path / "tree")
+    assert prepare_data.main([pictures, "--folders", tree, "--sizes", "4,8,16"]) == 0
+    run_train(tree, tmp_path, *TINY, "--max_iters", "20")
+    last = "checkpoint/000020.model"
+    assert_same_checkpoint(reference / last, tmp_path / last)
 
 
 def test_checkpoint_of_other_options_is_refused(lmdb, reference, tmp_path, capfd):

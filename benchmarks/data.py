@@ -1,0 +1,170 @@
+"""How fast pictures are prepared, beside the original's way, and how fast training reads them.
+
+    python benchmarks/data.py                       # 1,000 photographs of 1024 px, a few minutes
+    python benchmarks/data.py --images 100 --repeats 1
+
+The original's way is written out here from its description (one process pool over single files in
+any order, every size from the full picture, one transaction), because the original itself needs
+PyTorch. The two run in turn on the same files; medians are printed, and whether all bytes agree.
+"""
+
+import argparse
+import contextlib
+import io
+import itertools
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import lmdb
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import prepare_data  # noqa: E402
+from schedule import number  # noqa: E402
+from store import open_pictures  # noqa: E402
+
+SIDE = 1024
+DISTINCT = 20  # photographs; the rest are copies under other names
+
+
+def photograph(seed):
+    """A picture with the spectrum of a photograph: noise whose strength falls with frequency."""
+    rng = np.random.default_rng(seed)
+    pixels = np.zeros((SIDE, SIDE, 3), np.float32)
+    for octave in range(2, 11):
+        side = 2**octave
+        noise = rng.standard_normal((side, side, 3)).astype("float32") * 100 / side**0.5
+        planes = [Image.fromarray(plane) for plane in noise.transpose(2, 0, 1)]
+        planes = [plane.resize((SIDE, SIDE), Image.BICUBIC) for plane in planes]
+        pixels += np.stack(planes, axis=2)
+    return Image.fromarray(np.clip(pixels + 128, 0, 255).astype("uint8"))
+
+
+def make_photographs(folder, count):
+    """`count` JPEGs in a class folder, as the original wants them."""
+    below = Path(folder, "class")
+    below.mkdir(parents=True)
+    encoded = []
+    for seed in range(min(DISTINCT, count)):
+        file = io.BytesIO()
+        photograph(seed).save(file, format="jpeg", quality=95)
+        encoded.append(file.getvalue())
+    for i in range(count):
+        (below / f"{i:05d}.jpg").write_bytes(encoded[i % len(encoded)])
+
+
+def originals_resize(task):
+    """(index, [JPEG of each size]) of one file."""
+    index, path = task
+    picture = Image.open(path).convert("RGB")
+    encoded = []
+    for size in prepare_data.DEFAULT_SIZES:
+        file = io.BytesIO()
+        prepare_data.resize(picture, size).save(file, format="jpeg", quality=100)
+        encoded.append(file.getvalue())
+    return index, encoded
+
+
+def prepare_as_the_original(folder, out, n_worker):
+    files = sorted(Path(folder).rglob("*.jpg"))
+    with lmdb.open(out, map_size=1024**4, readahead=False) as env:
+        with env.begin(write=True) as txn, multiprocessing.Pool(n_worker) as pool:
+            count = 0
+            for index, encoded in pool.imap_unordered(originals_resize, enumerate(files)):
+                for size, value in zip(prepare_data.DEFAULT_SIZES, encoded):
+                    txn.put(f"{size}-{index:05d}".encode(), value)
+                count += 1
+            txn.put(b"length", str(count).encode())
+
+
+def prepare_as_we_do(folder, out, n_worker):
+    arguments = ["--out", out, "--sizes", "all", "--n_worker", str(n_worker), folder]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        if prepare_data.main(arguments):
+            raise RuntimeError("prepare_data.py failed")
+
+
+def same_records(a, b):
+    """Whether two LMDBs hold the same, apart from our description."""
+    contents = []
+    for path in (a, b):
+        env = lmdb.open(path, readonly=True, lock=False)
+        with env, env.begin() as txn:
+            contents.append({key: value for key, value in txn.cursor() if key != b"about"})
+    return contents[0] == contents[1]
+
+
+def seconds(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def compare_preparation(args, folder):
+    """Prints images/s of both. Returns the folder of our LMDB."""
+    ways = {"original": prepare_as_the_original, "ours": prepare_as_we_do}
+    workers = {"original": 8, "ours": args.n_worker}  # each one's default
+    taken = {name: [] for name in ways}
+    for repeat in range(args.repeats):
+        for name, way in ways.items():
+            out = os.path.join(folder, f"{name}{repeat}")
+            taken[name].append(seconds(way, os.path.join(folder, "in"), out, workers[name]))
+            os.sync()
+    speed = {name: args.images / statistics.median(times) for name, times in taken.items()}
+    ours, original = (os.path.join(folder, name + "0") for name in ("ours", "original"))
+    print(f"preparing {args.images} photographs of {SIDE} px at 8 to {SIDE} px:")
+    for name in ways:
+        print(f"  {name}: {speed[name]:.1f} images/s with {workers[name]} processes")
+    print(f"  ratio {speed['ours'] / speed['original']:.2f}")
+    print(f"  bytes {'identical' if same_records(ours, original) else 'DIFFERENT'}")
+    return ours
+
+
+def reading_speed(pictures, size, batch, count):
+    """images/s of the batches of training, flips and conversion included."""
+    from dataset import batches  # imports Jittor
+
+    phase = SimpleNamespace(size=size, batch=batch)
+    generator = batches(pictures, lambda seen: phase, 0, 0, flip=True)
+    next(generator)
+    number_of_batches = count // batch
+    taken = seconds(lambda: [None for _ in itertools.islice(generator, number_of_batches)])
+    generator.close()
+    return number_of_batches * batch / taken
+
+
+def measure_reading(args, path):
+    pictures = open_pictures(path)
+    cores = len(os.sched_getaffinity(0))
+    print(f"reading batches of 32 for training, {cores} cores:")
+    for size, count in ((32, 8000), (128, 2000), (1024, 64)):
+        speeds = [reading_speed(pictures, size, 32, count) for _ in range(3)]
+        print(f"  {size} px: {statistics.median(speeds):,.0f} images/s")
+    pictures.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add, count = parser.add_argument, number(int, 1)
+    cores = len(os.sched_getaffinity(0))
+    add("--images", type=count, default=1000, help="photographs (default 1000)")
+    add("--repeats", type=count, default=3, help="of each way (default 3)")
+    add("--n_worker", type=count, default=cores, help="our processes (default: the cores)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        make_photographs(os.path.join(folder, "in"), args.images)
+        measure_reading(args, compare_preparation(args, folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,377 @@
+"""Prepared pictures on disk, each at several sizes: an LMDB, or a tree with a folder for each size.
+
+The LMDB is interchangeable with those of rosinality/style-based-gan-pytorch: `{size}-{index:05d}`
+holds an encoded RGB picture of size x size, `length` the number of pictures in decimal ASCII. A key
+of ours, `about`, describes the set in JSON. The tree holds `{size}/{index:05d}.jpg` (or .png,
+.webp) and `about.json`; trees of others need only the same pictures, in the same order, in a folder
+named after each size. What is not complete has no `length`, or says so in `about.json`.
+"""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+from collections import deque
+from pathlib import Path
+
+import lmdb
+from PIL import Image
+
+SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats that are written
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff", ".tif", ".ppm", ".pgm")
+LENGTH_KEY, ABOUT_KEY = b"length", b"about"
+ABOUT_FILE = "about.json"
+MAP_BYTES = 2**30  # what an LMDB may grow to at first; doubled whenever it is full
+
+
+class DataError(Exception):
+    """What is wrong with the data and what to do, in one sentence that names the file or option."""
+
+
+def image_key(size, index):
+    """The LMDB key of picture `index` at `size` pixels."""
+    return f"{size}-{index:05d}".encode()
+
+
+def joined(sizes):
+    """Sizes as people read them and as `--sizes` takes them: '8,16,32'."""
+    return ",".join(map(str, sizes))
+
+
+def find_pictures(folder):
+    """Sorted paths of all pictures at any depth below `folder`, the order of the original."""
+
+    def fail(error):
+        raise error
+
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, onerror=fail, followlinks=True)
+        for name in names
+        if name.lower().endswith(EXTENSIONS) and not name.startswith("._")  # those are macOS's
+    )
+
+
+def parsed(text):
+    """What is noted of a set, from JSON; {} where there is none of ours."""
+    try:
+        about = json.loads(text or "{}")
+    except ValueError:
+        about = {}
+    return about if isinstance(about, dict) and "complete" in about else {}
+
+
+# Reading
+
+
+class Pictures:
+    """A complete set: `length` pictures at each of `sizes`; `about`, what its maker noted, or {}.
+
+    Threads may share one, and processes that were forked. Close it when done.
+    """
+
+    path: str
+    length: int
+    sizes: list
+    about: dict
+
+    def record(self, index, size):
+        """The encoded picture as bytes, or None."""
+        raise NotImplementedError
+
+    def name(self, index, size):
+        """What a person calls the record."""
+        raise NotImplementedError
+
+    def close(self):
+        pass
+
+    def read(self, index, size):
+        """Picture `index` as a PIL RGB image of size x size; DataError if missing or broken."""
+        try:
+            record = self.record(index, size)
+            if record is None:
+                raise ValueError("missing")
+            picture = Image.open(io.BytesIO(record)).convert("RGB")
+            if picture.size != (size, size):
+                raise ValueError("{} x {} pixels".format(*picture.size))
+        except Exception as error:  # a broken stream makes Pillow raise nearly anything
+            name = self.name(index, size)
+            raise DataError(f"{name} is unusable ({error}): prepare {self.path} again.") from error
+        return picture
+
+    def require(self, sizes):
+        """DataError unless every one of `sizes` is present."""
+        missing = [size for size in sizes if size not in self.sizes]
+        if missing:
+            wanted = joined(sorted({*sizes, *self.sizes}))
+            out = "--folders" if isinstance(self, Tree) else "--out"
+            command = f"prepare_data.py {out} {self.path} --overwrite --sizes {wanted} PICTURES"
+            raise DataError(
+                f"{self.path} holds {self.length} pictures at {joined(self.sizes) or '(no size)'} "
+                f"px but not at {joined(missing)}: train within them (--init_size, --max_size), "
+                f"or run `python {command}`."
+            )
+
+
+def unfinished(path, about, option):
+    """The error for a set whose preparation was cut off."""
+    return DataError(
+        f"{path} is unfinished, {about['done']} of {about['total']} pictures: "
+        f"repeat the command that began it with --resume (prepare_data.py {option} {path} ...)."
+    )
+
+
+class Lmdb(Pictures):
+    """Those of an LMDB."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.open()
+        try:
+            self.check()
+        except DataError:
+            self.close()
+            raise
+
+    def open(self):
+        try:
+            self.env = lmdb.open(
+                self.path, max_readers=32, readonly=True, lock=False, readahead=False, meminit=False
+            )
+        except lmdb.Error as error:
+            raise DataError(
+                f"Cannot open the LMDB {self.path} ({error}): prepare one with "
+                f"`python prepare_data.py --out {self.path} PICTURES`."
+            ) from error
+        self.process = os.getpid()
+
+    def check(self):
+        """Reads what it holds and holds it against the count."""
+        with self.env.begin() as txn:
+            length = txn.get(LENGTH_KEY, b"")
+            self.about = parsed(txn.get(ABOUT_KEY))
+            self.length = int(length) if length.isdigit() else 0
+            ends = (0, self.length - 1)
+            self.sizes = [s for s in SIZES if any(txn.get(image_key(s, i)) for i in ends)]
+            extras = sum(txn.get(key) is not None for key in (LENGTH_KEY, ABOUT_KEY))
+        if self.length == 0 and self.about:
+            raise unfinished(self.path, self.about, "--out")
+        if self.length == 0:
+            raise DataError(
+                f"The LMDB {self.path} has no pictures or is unfinished: prepare one with "
+                f"`python prepare_data.py --out {self.path} PICTURES`."
+            )
+        if self.env.stat()["entries"] - extras != self.length * len(self.sizes):
+            self.check_counts()
+
+    def check_counts(self):
+        """DataError unless every size has `length` pictures; goes through all keys."""
+        counts = dict.fromkeys(map(str, SIZES), 0)
+        with self.env.begin() as txn:
+            for key in txn.cursor().iternext(keys=True, values=False):
+                size, _, index = key.decode(errors="replace").partition("-")
+                if size in counts and index.isdigit():
+                    counts[size] += 1
+        if set(counts.values()) - {0, self.length}:
+            held = ", ".join(f"{count} at {size} px" for size, count in counts.items() if count)
+            raise DataError(
+                f"The LMDB {self.path} says it has {self.length} pictures but holds {held}: "
+                "prepare it again."
+            )
+
+    def record(self, index, size):
+        if self.process != os.getpid():  # an LMDB must not be used across a fork
+            self.open()
+        with self.env.begin() as txn:
+            return txn.get(image_key(size, index))
+
+    def name(self, index, size):
+        return f"The record {image_key(size, index).decode()} of the LMDB {self.path}"
+
+    def close(self):
+        self.env.close()
+
+
+class Tree(Pictures):
+    """Those of a folder with a folder for each size."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.about = read_about_file(self.path)
+        if self.about and not self.about["complete"]:
+            raise unfinished(self.path, self.about, "--folders")
+        folders = {size: os.path.join(self.path, str(size)) for size in SIZES}
+        found = {s: find_pictures(f) for s, f in folders.items() if os.path.isdir(f)}
+        self.files = {size: files for size, files in found.items() if files}
+        self.sizes = list(self.files)
+        counts = {size: len(files) for size, files in self.files.items()}
+        if len(set(counts.values())) != 1:
+            held = ", ".join(f"{count} at {size} px" for size, count in counts.items())
+            raise DataError(
+                f"{self.path} needs as many pictures at every size but holds {held or 'none'}: "
+                f"prepare it with `python prepare_data.py --folders {self.path} PICTURES`."
+            )
+        self.length = next(iter(counts.values()))
+
+    def record(self, index, size):
+        with open(self.files[size][index], "rb") as file:
+            return file.read()
+
+    def name(self, index, size):
+        return self.files[size][index]
+
+
+def is_tree(path):
+    """Whether `path` is a tree, complete or not, and no LMDB."""
+    if os.path.exists(os.path.join(path, "data.mdb")):
+        return False
+    names = [ABOUT_FILE, *map(str, SIZES)]
+    return any(os.path.exists(os.path.join(path, name)) for name in names)
+
+
+def open_pictures(path) -> Pictures:
+    """The prepared set at `path`; DataError if there is none or it is unfinished."""
+    return Tree(path) if is_tree(path) else Lmdb(path)
+
+
+# Writing
+
+
+def read_about_file(folder):
+    """Content of a tree's about.json, or {}."""
+    try:
+        return parsed(Path(folder, ABOUT_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """`folder`, made if missing, for one process at a time; DataError if another has it."""
+    os.makedirs(folder, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DataError(f"Another prepare_data.py is writing {folder}: wait for it.") from None
+    finally:
+        os.close(handle)
+
+
+class LmdbWriter:
+    """An LMDB in the making. Each `write` is one transaction: a kill loses at most one.
+
+    The same calls make the same bytes, also when they are divided between processes.
+    """
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def write(self, records, about):
+        """Adds `records` [(size, index, bytes)] and notes `about`; if complete, the length too."""
+        file = Path(self.folder, "data.mdb")
+        size, held = MAP_BYTES, file.stat().st_size if file.exists() else 0
+        while size < held or not self.wrote(records, about, size):
+            size *= 2
+
+    def wrote(self, records, about, map_bytes):
+        """Whether the transaction fitted into a map of that many bytes."""
+        # Opened for each transaction: LMDB fills the gaps of a page with what its memory held
+        # before, and a resumed run should write what an undisturbed one writes.
+        with lmdb.open(self.folder, map_size=map_bytes) as env:
+            try:
+                with env.begin(write=True) as txn:
+                    for size, index, value in records:
+                        txn.put(image_key(size, index), value)
+                    txn.put(ABOUT_KEY, json.dumps(about).encode())
+                    if about["complete"]:
+                        txn.put(LENGTH_KEY, str(about["kept"]).encode())
+            except lmdb.MapFullError:  # the transaction was aborted
+                return False
+        return True
+
+    @staticmethod
+    def read_about(folder):
+        """What has been noted of the LMDB in `folder`, or {} where nothing was written yet."""
+        if not os.path.exists(os.path.join(folder, "data.mdb")):
+            return {}
+        with lmdb.open(str(folder), readonly=True, lock=False) as env, env.begin() as txn:
+            about = parsed(txn.get(ABOUT_KEY))
+            if not about and env.stat()["entries"]:
+                raise DataError(
+                    f"--resume: {folder} was not begun by this script: use --overwrite."
+                )
+        return about
+
+    @staticmethod
+    def remove(folder):
+        """Removes the LMDB in `folder`, and nothing else."""
+        for name in ("data.mdb", "lock.mdb"):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, name))
+
+
+class TreeWriter:
+    """A tree of sizes in the making, with the methods of LmdbWriter."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def path(self, size, index, suffix):
+        return os.path.join(self.folder, str(size), f"{index:05d}{suffix}")
+
+    def write(self, records, about):
+        suffix = SUFFIXES[about["settings"]["format"]]
+        for size in {size for size, _, _ in records}:
+            os.makedirs(os.path.join(self.folder, str(size)), exist_ok=True)
+        for size, index, value in records:
+            with open(self.path(size, index, suffix), "wb") as file:
+                file.write(value)
+        file = Path(self.folder, ABOUT_FILE)
+        beside = file.with_name(ABOUT_FILE + ".tmp")
+        beside.write_text(json.dumps(about), encoding="utf-8")
+        os.replace(beside, file)
+
+    @staticmethod
+    def read_about(folder):
+        """What has been noted of the tree, or {}."""
+        return read_about_file(folder)
+
+    @staticmethod
+    def remove(folder):
+        """Removes a tree's pictures and empty folders, and nothing else."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, ABOUT_FILE))
+        for size in SIZES:
+            below = os.path.join(folder, str(size))
+            for parent, _, names in os.walk(below, topdown=False):
+                for name in names:
+                    if name.lower().endswith(EXTENSIONS):
+                        os.remove(os.path.join(parent, name))
+                with contextlib.suppress(OSError):  # what else is in it stays
+                    os.rmdir(parent)
+
+
+# Reading ahead
+
+
+def in_order(pool, function, tasks, ahead):
+    """Yields function(*task) for each of `tasks`, in order; `pool` works up to `ahead` tasks early.
+
+    An exception of `function` is raised in its turn. Closing the generator cancels what waits.
+    """
+    futures = deque()
+    try:
+        for task in tasks:
+            futures.append(pool.submit(function, *task))
+            if len(futures) >= ahead:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
+    finally:
+        for future in futures:
+            future.cancel()
