@@ -212,7 +212,8 @@ def train_iteration(run, loss, i):
         part: [named(f"train{i}.{part}{x}", (4, 512)) for x in ("ab" if i % 2 else "a")]
         for part in ("z1", "z2")
     }
-    eps = np.random.RandomState(i).uniform(size=(4, 1, 1, 1)).astype("float32")
+    precision = str(next(iter(run.g_parameters.values())).dtype)
+    eps = np.random.RandomState(i).uniform(size=(4, 1, 1, 1)).astype(precision)
     real = images(f"train{i}.real", 4, step)
     d = run.discriminator_step(
         phase, real, latents["z1"], crossover, noise(f"train{i}.d", step, 4), eps
@@ -241,9 +242,9 @@ def compare_training(run, loss, loss_bars, parameter_bars):
                 assert np.abs(ours - theirs).max() <= parameter_bars[i] * theirs[0], (i, key)
 
 
-def test_training_in_float64(float64):
+@pytest.mark.parametrize("loss", ["r1", "wgan-gp"])
+def test_training_in_float64(float64, loss):
     """Every line of ours but the convolution kernels, without float32's chance."""
-    loss = "r1"
     run = recorded_run(loss)
     for module in (run.generator, run.discriminator, run.running):
         for p in module.parameters():
