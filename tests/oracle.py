@@ -63,7 +63,9 @@ def exact(x):
 
 @pytest.fixture
 def float64(monkeypatch):
-    """While it is active, convolutions and matrix products compute in float64."""
+    """While it is active, convolutions, matrix products and new arrays are float64."""
+
+    monkeypatch.setattr(jt.flags, "auto_convert_64_to_32", 0)  # what jt.array does to NumPy's
 
     def patch(function, execute):
         monkeypatch.setattr(function, "execute", execute)
