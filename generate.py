@@ -1,160 +1,533 @@
-"""Makes the paper's figures from a checkpoint of train.py.
+"""Makes the paper's figures from a checkpoint.
 
     python generate.py checkpoint/train_step-6.model
-    python generate.py checkpoint/train_step-6.model --seed 7 --n_row 4 --n_col 8
+    python generate.py checkpoint/train_step-6.model --only sample,truncation --seeds 3,7,20-29
+    python generate.py checkpoint/train_step-6.model --images 1000 --out pictures
 
-Writes sample.png, interpolation.png, mixing.png and noise.png into results/.
+Writes sample.png, interpolation.png, mixing_{k}.png, noise.png, noise_levels.png, truncation.png
+and an animation into results/. A seed stands for a latent and the noise that goes with it. The same
+command writes the same bytes on a CPU; each PNG notes seeds, psi and the checkpoint's checksum.
 """
 
 import argparse
+import hashlib
+import itertools
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from tqdm import tqdm
 
 import device
-from grid import save_grid
+from grid import make_grid, save_png, stack, to_bytes
 from schedule import image_size, number, step_of
 from store import SIZES, DataError, joined
 
 MEAN_STYLE_LATENTS = 10 * 1024
+# Second words of the seeds: what is drawn for a seed
+LATENT_STREAM, NOISE_STREAM, MEAN_STREAM = 1, 2, 3
+LEVELS = {"coarse": (0, 1), "middle": (2, 3), "fine": (4, 8)}  # section 3.1: 4-8, 16-32, 64- px
+PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # figure 8
+
+
+class UsageError(Exception):
+    """Options that contradict each other: one sentence."""
 
 
 class Artist:
-    """A trained generator, asked in arrays: truncated styles in, images out.
+    """A trained generator, asked in arrays: seeds to latents, latents to styles, styles to images.
 
-    Every random number follows from (seed, stream, index), so that a figure can be made again.
+    psi: truncation, of the levels 0 to psi_level. batch: how many images are computed at a time.
+    `bar`, a tqdm, counts them.
     """
 
-    def __init__(self, generator, step: int, alpha: float, psi: float, seed: int):
+    def __init__(self, generator, step, alpha, psi=0.7, psi_level=8, batch=16):
         self.generator, self.step, self.alpha = generator, step, alpha
-        self.psi, self.seed = psi, seed
-        latents = self.latents("mean", MEAN_STYLE_LATENTS)
-        self.mean_style = generator.map_latents(latents).mean(axis=0, keepdims=True)
+        self.psi, self.psi_level, self.batch = psi, psi_level, batch
+        self.bar = tqdm(disable=True)
+        rng = np.random.default_rng([0, MEAN_STREAM])
+        z = rng.standard_normal((MEAN_STYLE_LATENTS, generator.code_dim), dtype="float32")
+        self.mean_style = generator.map_latents(z).mean(axis=0, keepdims=True)
 
-    def rng(self, stream: str, index: int = 0):
-        return np.random.default_rng([self.seed, index, *stream.encode()])
-
-    def latents(self, stream: str, n: int):
+    def latents(self, seeds):
         """z (n, code_dim)"""
-        shape = (n, self.generator.code_dim)
-        return self.rng(stream).standard_normal(shape, dtype="float32")
+        rngs = [np.random.default_rng([seed, LATENT_STREAM]) for seed in seeds]
+        return np.stack([rng.standard_normal(self.generator.code_dim, "float32") for rng in rngs])
 
-    def styles(self, z):
-        """Truncated w = mean + psi (w - mean) of latents (n, code_dim) (section B)."""
-        return self.mean_style + self.psi * (self.generator.map_latents(z) - self.mean_style)
+    def truncate(self, w, psi=None):
+        """w (n, code_dim) -> (n, step + 1, code_dim): mean + psi (w - mean) (section B)."""
+        styles = np.repeat(w[:, None], self.step + 1, axis=1)
+        psi = self.psi if psi is None else psi
+        truncated = self.mean_style + np.float32(psi) * (w - self.mean_style)
+        styles[:, : self.psi_level + 1] = truncated[:, None]
+        return styles
 
-    def noise(self, n: int, index: int = 0):
-        """One set of noise maps, the same for n images: step + 1 arrays (n, 1, size, size)."""
-        rng = self.rng("noise", index)
-        maps = [rng.standard_normal((1, 1, s, s), dtype="float32") for s in SIZES[: self.step + 1]]
-        return [np.broadcast_to(m, (n, *m.shape[1:])) for m in maps]
+    def styles(self, seeds):
+        """Truncated styles (n, step + 1, code_dim)"""
+        return self.truncate(self.generator.map_latents(self.latents(seeds)))
 
-    def draw(self, w, noise=None):
-        """Styles (n, code_dim) or (n, step + 1, code_dim) -> images (n, 3, size, size)"""
-        noise = self.noise(len(w)) if noise is None else noise
-        return self.generator.render(w, noise, self.step, self.alpha)
+    def noise(self, seeds):
+        """A set of noise maps for each seed: step + 1 arrays (n, 1, size, size)."""
+        rngs = [np.random.default_rng([seed, NOISE_STREAM]) for seed in seeds]
+        return [
+            np.stack([rng.standard_normal((1, size, size), "float32") for rng in rngs])
+            for size in SIZES[: self.step + 1]
+        ]
+
+    def draw(self, styles, noise):
+        """Styles (n, step + 1, code_dim), noise maps of n images or of one for all -> images
+        (n, 3, size, size)
+        """
+        n = len(styles)
+        noise = [np.broadcast_to(x, (n, *x.shape[1:])) for x in noise]
+        self.bar.total = (self.bar.total or 0) + n
+        images = []
+        for i in range(0, n, self.batch):
+            part = slice(i, i + self.batch)
+            maps = [x[part] for x in noise]
+            images.append(self.generator.render(styles[part], maps, self.step, self.alpha))
+            self.bar.update(len(images[-1]))
+        return np.concatenate(images)
 
 
-def sample(artist, n_row: int, n_col: int):
-    """n_row x n_col images, each of its own latent -> (n, 3, size, size), columns."""
-    return artist.draw(artist.styles(artist.latents("sample", n_row * n_col))), n_col
+# Figures: functions of an artist and the options that give rows of images (n_col, 3, size, size)
 
 
-def interpolation(artist, n_row: int, n_col: int):
-    """Four latents in the corners and the bilinear blends of them (in z) between."""
-    corners = artist.latents("interpolation", 4).reshape(2, 2, -1)
-    down, across = np.linspace(0, 1, n_row), np.linspace(0, 1, n_col)
-    weights_down = np.stack([1 - down, down], axis=1)  # (n_row, 2)
-    weights_across = np.stack([1 - across, across], axis=1)  # (n_col, 2)
-    z = np.einsum("ri,cj,ijd->rcd", weights_down, weights_across, corners)
-    z = z.reshape(n_row * n_col, -1).astype("float32")
-    return artist.draw(artist.styles(z)), n_col
+def seeds_of(options, n: int, skip: int = 0):
+    """n seeds: those given, after the first `skip`, and then on from the last by one."""
+    given = options.seeds or [options.seed]
+    seeds = itertools.chain(given, itertools.count(given[-1] + 1))
+    return list(itertools.islice(seeds, skip, skip + n))
 
 
-def mixing(artist, n_row: int, n_col: int, levels=None):
-    """Styles mixed: sources above, targets on the left (the original's layout of figure 3).
+def sample(artist, options):
+    """An image for each seed."""
+    n = len(options.seeds or ()) or options.n_row * options.n_col
+    for i in range(0, n, options.n_col):
+        seeds = seeds_of(options, min(options.n_col, n - i), skip=i)
+        yield artist.draw(artist.styles(seeds), artist.noise(seeds))
 
-    Each image takes the source's style on `levels` (first, last) and the target's on the others;
-    the coarse ones, 4 and 8 px, unless given (at 8 px only 4, else nothing would be mixed).
+
+def blend(a, b, t, spherical: bool = False):
+    """From a to b, both (..., d), as t goes from 0 to 1; spherical: along the great circle."""
+    if not spherical:
+        return (1 - t) * a + t * b
+    cosine = (a * b).sum(-1, keepdims=True) / np.sqrt(
+        (a * a).sum(-1, keepdims=True) * (b * b).sum(-1, keepdims=True)
+    )
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    straight = np.sin(angle) < 1e-4  # (nearly) along one line there is no great circle
+    sine = np.where(straight, 1, np.sin(angle))
+    arc = np.sin((1 - t) * angle) / sine * a + np.sin(t * angle) / sine * b
+    return np.where(straight, (1 - t) * a + t * b, arc)
+
+
+def path_styles(artist, options, seeds, points):
+    """Styles of `points`, a function of the seeds' latents (n, d) -> (m, d), in z or in w."""
+    z, mapping = artist.latents(seeds), artist.generator.map_latents
+    if options.space == "w":
+        return artist.truncate(points(mapping(z)))
+    return artist.truncate(mapping(points(z).astype("float32")))
+
+
+def interpolation(artist, options):
+    """Four latents in the corners and the blends of them between."""
+    n_row, n_col = options.n_row, options.n_col
+
+    def points(corners):
+        across = np.linspace(0, 1, n_col)[:, None]
+        above = blend(corners[0], corners[1], across, options.slerp)  # (n_col, d)
+        below = blend(corners[2], corners[3], across, options.slerp)
+        down = np.linspace(0, 1, n_row)[:, None, None]
+        return blend(above, below, down, options.slerp).reshape(n_row * n_col, -1)
+
+    seeds = seeds_of(options, 4)
+    styles, noise = path_styles(artist, options, seeds, points), artist.noise(seeds[:1])
+    for i in range(0, len(styles), n_col):
+        yield artist.draw(styles[i : i + n_col], noise)
+
+
+def mix(target, source, levels):
+    """Every target's styles (a, levels, d) with every source's (b, levels, d) on `levels` (first,
+    last) -> (a, b, levels, d)
     """
-    first, last = levels or (0, 1 if artist.step > 1 else 0)
-    source = artist.styles(artist.latents("source", n_col))
-    target = artist.styles(artist.latents("target", n_row))
-    mixed = np.repeat(target[:, None, None], artist.step + 1, axis=2)
-    mixed = np.repeat(mixed, n_col, axis=1)  # (n_row, n_col, levels, code_dim)
-    mixed[:, :, first : last + 1] = source[None, :, None]
-    above, left = artist.draw(source), artist.draw(target)
-    cells = artist.draw(mixed.reshape(n_row * n_col, artist.step + 1, -1))
-    rows = [np.full_like(above[:1], -1), above]
-    for i in range(n_row):
-        rows += [left[i : i + 1], cells[i * n_col : (i + 1) * n_col]]
-    return np.concatenate(rows), n_col + 1
+    first, last = levels
+    mixed = np.repeat(target[:, None], len(source), axis=1)
+    mixed[:, :, first : last + 1] = source[None, :, first : last + 1]
+    return mixed
 
 
-def noise(artist, n_row: int, n_col: int):
-    """Rows of one latent each, under different noise in every column (figure 4)."""
-    w = artist.styles(artist.latents("sample", n_row))
-    columns = [artist.draw(w, artist.noise(n_row, index)) for index in range(n_col)]
-    images = np.stack(columns, axis=1)  # (n_row, n_col, 3, size, size)
-    return images.reshape(-1, *images.shape[2:]), n_col
+def mixing_rows(artist, target, source, levels, noise):
+    """A row for each target: its own image, then mixed with each source."""
+    for own, mixed in zip(target, mix(target, source, levels)):
+        yield artist.draw(np.concatenate([own[None], mixed]), noise)
 
 
-FIGURES = (sample, interpolation, mixing, noise)
+def header(artist, source, noise):
+    """The first row of a mixing figure: an empty cell, then the sources."""
+    images = artist.draw(source, noise)
+    return np.concatenate([np.full_like(images[:1], -1), images])
 
 
-def new_artist(args):
-    """Loads Jittor and the checkpoint. A size below the checkpoint's is fully grown: alpha 1."""
+def mixing(artist, options, k: int = 0):
+    """Styles mixed: sources above, targets on the left (the original's layout); figure number k.
+
+    Each image has its source's styles on `mixing_levels` and its target's on the others.
+    """
+    n = options.n_col + options.n_row
+    seeds = seeds_of(options, n, skip=k * n)
+    styles, noise = artist.styles(seeds), artist.noise(seeds[:1])
+    source, target = styles[: options.n_col], styles[options.n_col :]
+    yield header(artist, source, noise)
+    yield from mixing_rows(artist, target, source, options.mixing_levels, noise)
+
+
+def noise(artist, options):
+    """Rows of one latent under different noise, and last how much each pixel varies: the standard
+    deviation over n_noise images, white where it is largest (figure 4).
+    """
+    seeds = seeds_of(options, options.n_row)
+    rows = [spread(artist, styles, options) for styles in artist.styles(seeds)]
+    largest = max(deviation.max() for _, deviation in rows) or 1.0
+    for images, deviation in rows:
+        yield np.concatenate([images, np.repeat(deviation / largest * 2 - 1, 3, axis=1)])
+
+
+def spread(artist, styles, options):
+    """One latent's images under the first n_col noises, and the standard deviation of its pixels
+    over n_noise of them, all channels together (1, 1, size, size). styles (step + 1, code_dim)
+    """
+    shown, total, squares = [], 0.0, 0.0
+    n = max(options.n_noise, options.n_col)
+    for i in range(0, n, artist.batch):
+        noise = artist.noise(range(i, min(i + artist.batch, n)))
+        images = artist.draw(np.repeat(styles[None], len(noise[0]), axis=0), noise)
+        shown.append(images[: max(options.n_col - i, 0)])
+        reference = shown[0][:1].astype("float64")  # differences: squares of them lose no digits
+        total = total + (images - reference).sum(axis=0, keepdims=True)
+        squares = squares + ((images - reference) ** 2).sum(axis=0, keepdims=True)
+    variance = np.maximum(squares / n - (total / n) ** 2, 0)
+    return np.concatenate(shown), np.sqrt(variance.mean(axis=1, keepdims=True)).astype("float32")
+
+
+def noise_levels(artist, options):
+    """Rows of one latent with all noise, none, noise on the fine levels only, on the coarse only
+    (figure 5). Fine begins at 64 px; in a smaller network, at the upper half of its levels.
+    """
+    split = min(LEVELS["fine"][0], (artist.step + 1) // 2)
+    kept = [range(9), (), range(split, 9), range(split)]
+    for seed in seeds_of(options, options.n_row):
+        maps = artist.noise([seed])
+        noise = [np.concatenate([x * (i in levels) for levels in kept]) for i, x in enumerate(maps)]
+        yield artist.draw(np.repeat(artist.styles([seed]), len(kept), axis=0), noise)
+
+
+def truncation(artist, options):
+    """Rows of one latent each, truncated from psi 1 to its opposite, -1 (figure 8)."""
+    for seed in seeds_of(options, options.n_row):
+        w = artist.generator.map_latents(artist.latents([seed]))
+        styles = np.concatenate([artist.truncate(w, psi) for psi in PSIS])
+        yield artist.draw(styles, artist.noise([seed]))
+
+
+FIGURES = {
+    figure.__name__: figure
+    for figure in (sample, interpolation, mixing, noise, noise_levels, truncation)
+}
+
+
+def animation(artist, options):
+    """Frames (n, 3, size, size) of closed walks, n of them side by side, each through n_walk
+    latents.
+    """
+    n, n_walk = options.walk_rows * options.walk_cols, options.n_walk
+    seeds = seeds_of(options, n * n_walk)
+
+    def points(latents):
+        stops = latents.reshape(n, n_walk, -1)
+        frames = []
+        for place in np.arange(options.frames) * n_walk / options.frames:
+            i, t = int(place), place % 1
+            frames.append(blend(stops[:, i], stops[:, (i + 1) % n_walk], t, options.slerp))
+        return np.concatenate(frames)  # (frames * n, d)
+
+    styles, noise = path_styles(artist, options, seeds, points), artist.noise(seeds[:n])
+    for i in range(0, len(styles), n):
+        yield artist.draw(styles[i : i + n], noise)
+
+
+# Files
+
+
+def notes(artist, options, figure: str, seeds) -> dict:
+    """What a PNG says of itself, so that it can be made again: keyword -> text."""
+    shown = {
+        k: v for k, v in vars(options).items() if k not in ("ckpt", "device", "expname", "only")
+    }
+    return {
+        "Software": "generate.py",
+        "figure": figure,
+        "seeds": json.dumps(seeds),
+        "psi": json.dumps(PSIS if figure == "truncation" else artist.psi),
+        "checkpoint": Path(options.ckpt).name,
+        "checkpoint-sha1": options.checksum,
+        "options": json.dumps(shown, default=str, sort_keys=True),
+    }
+
+
+def write_figure(artist, options, name: str, folder: Path) -> None:
+    """One of FIGURES, in as many files as it has."""
+    count = options.n_mixing if name == "mixing" else 1
+    for k in range(count):
+        rows = mixing(artist, options, k) if name == "mixing" else FIGURES[name](artist, options)
+        path = folder / (f"mixing_{k}.png" if name == "mixing" else f"{name}.png")
+        text = notes(artist, options, path.stem, options.seeds or [options.seed])
+        save_png(stack(rows), path, text)
+        artist.bar.write(str(path))
+
+
+def write_images(artist, options) -> None:
+    """A PNG of its own for each seed, named by it."""
+    seeds = seeds_of(options, options.images)
+    for i in range(0, len(seeds), options.batch):
+        part = seeds[i : i + options.batch]
+        images = to_bytes(artist.draw(artist.styles(part), artist.noise(part)))
+        for seed, image in zip(part, images):
+            path = Path(options.out) / f"{seed:06d}.png"
+            save_png(image.transpose(1, 2, 0), path, notes(artist, options, "image", [seed]))
+
+
+def write_animation(artist, options, folder: Path) -> None:
+    """The walk as one file, and with --frames_dir each frame as a PNG too."""
+    frames = []
+    for i, images in enumerate(animation(artist, options)):
+        frames.append(Image.fromarray(make_grid(images, options.walk_cols)))
+        if options.frames_dir:
+            save_png(np.asarray(frames[-1]), Path(options.frames_dir) / f"{i:05d}.png")
+    path = folder / f"animation.{options.animation}"
+    unfinished = path.with_name(f"unfinished.{path.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.animation == "mp4":
+        write_mp4(frames, unfinished, options.fps)
+    else:
+        duration = round(1000 / options.fps)
+        more = {"lossless": True} if options.animation == "webp" else {}
+        kept = {"save_all": True, "append_images": frames[1:], "loop": 0, "duration": duration}
+        frames[0].save(unfinished, **kept, **more)
+    unfinished.replace(path)
+    artist.bar.write(str(path))
+
+
+def import_ffmpeg():
+    """The optional package for mp4; UsageError that names it."""
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        text = "--animation mp4 needs a package: run `pip install imageio-ffmpeg`, or choose webp"
+        raise UsageError(text) from None
+    return imageio_ffmpeg
+
+
+def write_mp4(frames, path: Path, fps: int) -> None:
+    """frames: PIL images of one size."""
+    even = [side + side % 2 for side in frames[0].size]  # as the codec wants them
+    writer = import_ffmpeg().write_frames(str(path), even, fps=fps, macro_block_size=1, quality=8)
+    writer.send(None)
+    for frame in frames:
+        padded = Image.new("RGB", even)
+        padded.paste(frame)
+        writer.send(padded.tobytes())
+    writer.close()
+
+
+# The command line
+
+
+def seed_list(text: str):
+    """Parser type: '3,7,20-29' -> the seeds."""
+    seeds = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not (last.isdigit() and int(first) <= int(last))):
+            raise argparse.ArgumentTypeError(f"{text!r} is no list like 3,7,20-29")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+def level_range(text: str):
+    """Parser type: '0-1', '3' or a name of LEVELS -> (first, last)."""
+    if text in LEVELS:
+        return LEVELS[text]
+    first, dash, last = text.partition("-")
+    last = last if dash else first
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) <= 8):
+        names = ", ".join(LEVELS)
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {names} nor levels like 0-1, 0 to 8")
+    return int(first), int(last)
+
+
+def figure_list(text: str):
+    """Parser type: names of figures, comma-separated."""
+    names, known = text.split(","), [*FIGURES, "animation"]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+    return names
+
+
+def new_artist(args) -> Artist:
+    """Loads Jittor and the checkpoint, and notes in `args` what the figures need to know of it.
+
+    A size below the checkpoint's is fully grown: alpha 1.
+    """
     if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
         raise DataError(f"{args.ckpt}: no such file")
     device.load(args.device, say=print)
     from state import load_generator
 
     generator, config, size, alpha = load_generator(args.ckpt)
+    made = [s for s in SIZES if config.init_size <= s <= (size or SIZES[-1])]
+    if size is None and args.size is None:
+        raise UsageError(f"{args.ckpt} does not say what it was training: give --size, 4 to 1024")
     if args.size is not None and args.size != size:
-        made = [s for s in SIZES if config.init_size <= s <= size]
         if args.size not in made:
             raise DataError(f"{args.ckpt} has not learned {args.size} px: --size {joined(made)}")
         size, alpha = args.size, 1.0
-    return Artist(generator, step_of(size), alpha, args.psi, args.seed)
+    args.size, args.alpha = size, alpha
+    args.checksum = hashlib.sha1(Path(args.ckpt).read_bytes()).hexdigest()
+    return Artist(generator, step_of(size), alpha, args.psi, args.psi_levels, args.batch)
+
+
+def check_levels(args, step: int) -> None:
+    """Settles the levels to mix; UsageError if the images have none of them."""
+    if args.mixing_levels is None:
+        args.mixing_levels = (0, 1 if step > 1 else 0)  # at 8 px 0-1 would be everything
+    first = args.mixing_levels[0]
+    if first > step:
+        raise UsageError(
+            f"--mixing_levels begins at {SIZES[first]} px, but the images have {SIZES[step]}"
+        )
+
+
+def add_image_options(p) -> None:
+    """Those that style_mixing.py has too."""
+    count = number(int, 1)
+    p.add_argument("ckpt", metavar="CKPT", help="checkpoint (.model) of train.py")
+    text = "pixels (default: what the checkpoint was training)"
+    p.add_argument("--size", type=image_size, help=text)
+    text = "truncation, 1 for none, -5 to 5 (default 0.7)"
+    p.add_argument("--psi", type=number(float, -5.0, 5.0), default=0.7, help=text)
+    text = "truncate only the levels 0 (4 px) to LEVEL, at most 8 (default 8, all)"
+    p.add_argument("--psi_levels", type=number(int, 0, 8), default=8, metavar="LEVEL", help=text)
+    seeds = p.add_mutually_exclusive_group()
+    text = "first seed, the others follow by one, from 0 (default 0)"
+    seeds.add_argument("--seed", type=number(int, 0), default=0, help=text)
+    text = "seeds like 3,7,20-29; where more are needed they go on from the last by one"
+    seeds.add_argument("--seeds", type=seed_list, help=text)
+    text = "images computed at a time; fewer take less memory, from 1 (default 16)"
+    p.add_argument("--batch", type=count, default=16, help=text)
+    device.add_option(p)
+
+
+def add_figure_options(p) -> None:
+    count = number(int, 1)
+    g = p.add_argument_group("figures")
+    text = f"which, comma-separated: {','.join(FIGURES)},animation (default all)"
+    g.add_argument("--only", type=figure_list, metavar="FIGURES", help=text)
+    g.add_argument("--n_row", type=count, default=5, help="rows of every grid (default 5)")
+    g.add_argument("--n_col", type=count, default=10, help="columns of every grid (default 10)")
+    text = "interpolate in z or in w (default z)"
+    g.add_argument("--space", choices=["z", "w"], default="z", help=text)
+    text = "interpolate in z along great circles"
+    g.add_argument("--slerp", action="store_true", help=text)
+    text = "mixing figures, each with other seeds (default 20)"
+    g.add_argument("--n_mixing", type=count, default=20, help=text)
+    text = "levels that the source decides: first-last of 0 (4 px) to 8 (1024 px), or coarse, "
+    text += "middle, fine for 4-8, 16-32, 64-1024 px (default 0-1)"
+    g.add_argument("--mixing_levels", type=level_range, metavar="LEVELS", help=text)
+    text = "images behind each standard deviation of noise.png (default 100)"
+    g.add_argument("--n_noise", type=count, default=100, help=text)
+
+
+def add_animation_options(p) -> None:
+    count = number(int, 1)
+    g = p.add_argument_group("animation")
+    text = "file format (default webp); mp4 needs the package imageio-ffmpeg"
+    g.add_argument("--animation", choices=["webp", "gif", "mp4"], default="webp", help=text)
+    g.add_argument("--frames", type=count, default=60, help="number of frames (default 60)")
+    text = "frames per second, 1 to 50 (default 20)"
+    g.add_argument("--fps", type=number(int, 1, 50), default=20, help=text)
+    g.add_argument("--n_walk", type=count, default=5, help="latents of each walk (default 5)")
+    g.add_argument("--walk_rows", type=count, default=2, help="rows of walks (default 2)")
+    g.add_argument("--walk_cols", type=count, default=4, help="columns of walks (default 4)")
+    g.add_argument("--frames_dir", metavar="DIR", help="write each frame into DIR as a PNG too")
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    p.add_argument("ckpt", metavar="CKPT", help="checkpoint (.model) of train.py")
-    count = number(int, 1)
-    text = "pixels (default: what the checkpoint was training)"
-    p.add_argument("--size", type=image_size, help=text)
-    p.add_argument("--n_row", type=count, default=5, help="rows of every grid (default 5)")
-    p.add_argument("--n_col", type=count, default=10, help="columns of every grid (default 10)")
-    text = "truncation, 1 for none, -5 to 5 (default 0.7)"
-    p.add_argument("--psi", type=number(float, -5.0, 5.0), default=0.7, help=text)
-    text = "same seed, same figures, from 0 (default 0)"
-    p.add_argument("--seed", type=number(int, 0), default=0, help=text)
+    add_image_options(p)
     p.add_argument("--expname", metavar="NAME", help="write into NAME/results instead of results")
-    device.add_option(p)
+    text = "instead of figures write N single pictures, named by their seeds, into --out"
+    p.add_argument("--images", type=number(int, 1), metavar="N", help=text)
+    p.add_argument("--out", metavar="DIR", help="folder for --images (default results/images)")
+    add_figure_options(p)
+    add_animation_options(p)
     return p
 
 
-def main(argv=None) -> int:
-    args = parser().parse_args(argv)
+def check_usage(args) -> None:
+    """UsageError for options that contradict each other."""
+    if args.slerp and args.space == "w":
+        raise UsageError("--slerp goes with --space z only")
+    if args.out and not args.images:
+        raise UsageError("--out goes with --images only: figures go into --expname NAME/results")
+    if args.images and args.only:
+        raise UsageError("--images writes no figures: leave --only out")
+    if args.animation == "mp4":
+        import_ffmpeg()
+
+
+def generate(args) -> None:
+    """Writes what the command line asks for."""
+    check_usage(args)
     folder = Path(args.expname or ".") / "results"
+    artist = new_artist(args)
+    check_levels(args, artist.step)
+    with tqdm(unit="img", disable=None) as artist.bar:
+        if args.images:
+            args.out = args.out or str(folder / "images")
+            write_images(artist, args)
+            artist.bar.write(args.out)
+            return
+        for name in args.only or [*FIGURES, "animation"]:
+            artist.bar.set_description(name)
+            if name == "animation":
+                write_animation(artist, args, folder)
+            else:
+                write_figure(artist, args, name, folder)
+
+
+def run(script: str, task, args) -> int:
+    """Runs `task` of a script of figures. Returns the exit code; mistakes get one sentence."""
     try:
-        artist = new_artist(args)
-        for figure in FIGURES:
-            path = folder / f"{figure.__name__}.png"
-            images, n_col = figure(artist, args.n_row, args.n_col)
-            save_grid(images, path, n_col)
-            print(path)
-    except device.DeviceError as e:
-        print(f"generate.py: {e}", file=sys.stderr)
+        task(args)
+    except (UsageError, device.DeviceError) as e:
+        print(f"{script}: {e}", file=sys.stderr)
         return 2
     except (DataError, OSError) as e:
-        print(f"generate.py: {e}", file=sys.stderr)
+        print(f"{script}: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def main(argv=None) -> int:
+    return run("generate.py", generate, parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
+
+PADDING = 2  # pixels, black
 
 
 def to_bytes(images):
@@ -12,22 +14,46 @@ def to_bytes(images):
     return np.clip(np.floor((images + 1) * 127.5 + 0.5), 0, 255).astype("uint8")
 
 
-def make_grid(images, n_col: int, padding: int = 2):
-    """(n, 3, h, w) in [-1, 1], row by row -> uint8 (H, W, 3), black lines between and around."""
-    n, _, h, w = images.shape
-    n_row = -(-n // n_col)
-    grid = np.zeros((n_row * (h + padding) + padding, n_col * (w + padding) + padding, 3), "uint8")
+def strip(images, n_col: int):
+    """One row of a grid: up to n_col images (n, 3, h, w) -> uint8 (h + 2, W, 3)"""
+    _, _, h, w = images.shape
+    row = np.zeros((h + PADDING, n_col * (w + PADDING) + PADDING, 3), "uint8")
     for i, image in enumerate(to_bytes(images)):
-        y = padding + i // n_col * (h + padding)
-        x = padding + i % n_col * (w + padding)
-        grid[y : y + h, x : x + w] = image.transpose(1, 2, 0)
-    return grid
+        x = PADDING + i * (w + PADDING)
+        row[PADDING:, x : x + w] = image.transpose(1, 2, 0)
+    return row
+
+
+def stack(rows):
+    """Rows of images, an iterable of (n_col, 3, h, w) in [-1, 1] -> uint8 (H, W, 3)
+
+    Each is turned into bytes before the next is asked for.
+    """
+    strips = [strip(row, len(row)) for row in rows]
+    return np.concatenate([*strips, np.zeros_like(strips[0][:PADDING])])
+
+
+def make_grid(images, n_col: int):
+    """(n, 3, h, w) in [-1, 1], row by row -> uint8 (H, W, 3), black lines between and around."""
+    strips = [strip(images[i : i + n_col], n_col) for i in range(0, len(images), n_col)]
+    return np.concatenate([*strips, np.zeros_like(strips[0][:PADDING])])
+
+
+def save_png(pixels, path, text=()) -> None:
+    """Writes uint8 (H, W, 3) as a PNG, all or nothing; makes the folder.
+
+    text: {keyword: string}, kept in the file as text chunks.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chunks = PngImagePlugin.PngInfo()
+    for keyword, value in dict(text).items():
+        chunks.add_text(keyword, value)
+    unfinished = path.with_name(path.name + ".tmp")
+    Image.fromarray(pixels).save(unfinished, format="png", pnginfo=chunks)
+    os.replace(unfinished, path)
 
 
 def save_grid(images, path, n_col: int) -> None:
-    """Writes the grid as a PNG, all or nothing; makes the folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    Image.fromarray(make_grid(images, n_col)).save(unfinished, format="png")
-    os.replace(unfinished, path)
+    """Writes images (n, 3, h, w) in [-1, 1] as a grid."""
+    save_png(make_grid(images, n_col), path)

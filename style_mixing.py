@@ -1,0 +1,76 @@
+"""The paper's figure 3: images that take their coarse, middle or fine styles from another.
+
+    python style_mixing.py checkpoint/train_step-6.model
+    python style_mixing.py -e faces faces/checkpoint/train_step-6.model --rows 3 --cols 5
+
+Sources B are above, sources A on the left; each image has A's styles but for one band of levels,
+which it has from B: coarse (4 and 8 px) in the first rows, middle (16 and 32 px) in the next, fine
+(64 px and more) in the last, as far as the images have them. Written to results/style_mixing.png,
+or with -e to NAME/style_mixing/style_mixing.png.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from generate import (
+    LEVELS,
+    add_image_options,
+    header,
+    mixing_rows,
+    new_artist,
+    notes,
+    run,
+    seeds_of,
+)
+from grid import save_png, stack
+from schedule import number
+
+
+def figure(artist, options):
+    """Rows of images: B's, then for each band `rows` of A mixed with every B."""
+    bands = [levels for levels in LEVELS.values() if levels[0] <= artist.step]
+    seeds = seeds_of(options, options.cols + len(bands) * options.rows)
+    styles, noise = artist.styles(seeds), artist.noise(seeds[:1])
+    source, targets = styles[: options.cols], styles[options.cols :]
+    yield header(artist, source, noise)
+    for i, levels in enumerate(bands):
+        target = targets[i * options.rows : (i + 1) * options.rows]
+        yield from mixing_rows(artist, target, source, levels, noise)
+
+
+def style_mixing(args) -> None:
+    """Writes the figure."""
+    folder = Path(args.expname) / "style_mixing" if args.expname else Path("results")
+    path = folder / "style_mixing.png"
+    artist = new_artist(args)
+    with tqdm(unit="img", disable=None) as artist.bar:
+        pixels = stack(figure(artist, args))
+        text = notes(artist, args, "style_mixing", args.seeds or [args.seed])
+        save_png(pixels, path, text)
+        artist.bar.write(str(path))
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_image_options(p)
+    text = "write into NAME/style_mixing instead of results"
+    p.add_argument("-e", "--expname", metavar="NAME", help=text)
+    count = number(int, 1)
+    p.add_argument("--rows", type=count, default=2, help="rows of each band (default 2)")
+    p.add_argument("--cols", type=count, default=6, help="sources above (default 6)")
+    return p
+
+
+def main(argv=None) -> int:
+    return run("style_mixing.py", style_mixing, parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
