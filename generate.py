@@ -126,10 +126,12 @@ def blend(a, b, t, spherical: bool = False):
 
 def path_styles(artist, options, seeds, points):
     """Styles of `points`, a function of the seeds' latents (n, d) -> (m, d), in z or in w."""
-    z, mapping = artist.latents(seeds), artist.generator.map_latents
+    latents, mapping = artist.latents(seeds), artist.generator.map_latents
     if options.space == "w":
-        return artist.truncate(points(mapping(z)))
-    return artist.truncate(mapping(points(z).astype("float32")))
+        w = points(mapping(latents)).astype("float32")
+    else:
+        w = mapping(points(latents).astype("float32"))
+    return artist.truncate(w)
 
 
 def interpolation(artist, options):
