@@ -16,6 +16,7 @@ import numpy as np
 import device
 from grid import save_grid
 from schedule import image_size, number
+from sources import printable
 from store import DataError, in_order, joined, open_pictures
 
 jt = device.load()
@@ -56,7 +57,7 @@ class MultiResolutionDataset(Dataset):
         return self.transform(picture) if self.transform else picture
 
     def close(self) -> None:
-        """Closes the LMDB, which a process may open but once at a time."""
+        """Closes the LMDB."""
         self.pictures.close()
 
 
@@ -133,7 +134,7 @@ def description(pictures) -> str:
         lines.append(f"made from {settings['source']} as {settings['format']}")
         lines.append(f"{len(about['skipped'])} files skipped, {about['enlarged']} enlarged")
         lines += [f"    {name}: {reason}" for name, reason in about["skipped"]]
-    return "\n".join(lines).encode(errors="backslashreplace").decode()
+    return "\n".join(map(printable, lines))
 
 
 def contact_sheet(pictures, size: int, count: int):
@@ -142,13 +143,20 @@ def contact_sheet(pictures, size: int, count: int):
     return to_network(load_batch(pictures, size, 0, 0, count, flip=False))
 
 
+def png(text: str) -> str:
+    """Parser type: the name of a PNG file."""
+    if not text.endswith(".png"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .png")
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
     text = "the contact sheet (default results/data.png)"
-    p.add_argument("--out", default="results/data.png", metavar="FILE.png", help=text)
+    p.add_argument("--out", type=png, default="results/data.png", metavar="FILE.png", help=text)
     text = "pixels of each picture (default: the largest size there is, at most 128)"
     p.add_argument("--size", type=image_size, help=text)
     p.add_argument("--n_row", type=number(int, 1), default=5, help="rows (default 5)")
@@ -164,7 +172,8 @@ def main(argv=None) -> int:
             smaller = [size for size in pictures.sizes if size <= 128]
             size = args.size or max(smaller or pictures.sizes[:1])
             pictures.require([size])
-            save_grid(contact_sheet(pictures, size, args.n_row * args.n_col), args.out, args.n_col)
+            n_col = min(args.n_col, pictures.length)
+            save_grid(contact_sheet(pictures, size, args.n_row * n_col), args.out, n_col)
         print(args.out)
     except (DataError, OSError) as e:
         print(f"dataset.py: {e}", file=sys.stderr)

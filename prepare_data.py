@@ -12,6 +12,7 @@ distinct symbols of TrueType fonts, each in a colour of its own. (Folders of the
 """
 
 import argparse
+import errno
 import hashlib
 import io
 import os
@@ -31,14 +32,25 @@ from PIL import Image, ImageColor, ImageOps
 from tqdm import tqdm
 
 from schedule import number
-from sources import SYMBOL_COUNT, Digits, Folder, Symbols, Zip, error_text
-from store import SIZES, DataError, LmdbWriter, TreeWriter, in_order, is_tree, joined, locked
+from sources import (
+    SYMBOL_COUNT,
+    Digits,
+    Folder,
+    SourceGone,
+    Symbols,
+    Zip,
+    error_text,
+    printable,
+)
+from store import SIZES, WRITER, DataError, LmdbWriter, TreeWriter, in_order, joined, locked
 
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 CHUNK = 8  # pictures per message to a worker
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
 LARGEST_RESIZED = 2**28  # pixels; more is a sliver, enlarged beyond memory
 ORIENTATION = 0x0112  # EXIF tag
+# Trouble that is not one picture's
+FATAL = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 SKIPPED = 3  # exit code: done, but for files that could not be read
 
 
@@ -66,6 +78,8 @@ def to_8_bits(picture):
     values = np.asarray(picture)
     if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError("32 bits per pixel: save it with 8 or 16")
+    if picture.mode == "I" and values.max() < 256:  # 8 bits that were kept in 32
+        return Image.fromarray(values.astype("uint8"))
     return Image.fromarray((values >> 8).astype("uint8"))
 
 
@@ -123,8 +137,9 @@ class Worker:
     source, settings = None, None
 
     @classmethod
-    def start(cls, source, settings, parent):
+    def start(cls, source, settings, parent, lock):
         cls.source, cls.settings = source, settings
+        os.close(lock)  # else the output would stay locked as long as an orphan lives
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a Ctrl-C the parent alone stops the work
         warnings.simplefilter("ignore")  # of Pillow, about files that it can read nevertheless
         threading.Thread(target=cls.end_with, args=(parent,), daemon=True).start()
@@ -145,31 +160,37 @@ class Worker:
                 with cls.source.load(i) as picture:
                     results.append(encode(picture, cls.settings))
             except Exception as error:  # Pillow's plugins raise nearly anything on broken files
+                if isinstance(error, SourceGone) or getattr(error, "errno", None) in FATAL:
+                    raise
                 results.append(error_text(error))
         return results
 
 
-def results(source, settings, start, n_worker):
+def results(source, settings, start, n_worker, lock):
     """Worker.encode's results picture by picture, in order; the work is done ahead."""
     total = settings["count"]
     tasks = ((i, min(i + CHUNK, total)) for i in range(start, total, CHUNK))
     pool = ProcessPoolExecutor(
-        n_worker, initializer=Worker.start, initargs=(source, settings, os.getpid())
+        n_worker, initializer=Worker.start, initargs=(source, settings, os.getpid(), lock)
     )
     with pool, closing(in_order(pool, Worker.encode, tasks, ahead=2 * n_worker)) as chunks:
         for chunk in chunks:
             yield from chunk
 
 
-def write(writer, source, about, args):
+def write(kind, out, source, about, args, lock):
     """Adds what `about` says is still missing, transaction by transaction. Changes `about`."""
     settings, records, held = about["settings"], [], 0
-    progress = tqdm(
-        total=about["total"], initial=about["done"], unit="img", smoothing=0.05, disable=None
-    )
-    encoded = results(source, settings, about["done"], args.n_worker)
+    writer, begun = kind(out), about["done"]
+
+    def commit(complete):
+        if args.overwrite and not begun:
+            kind.remove(out)  # only now: there is something to put in its place
+        writer.write(records, {**about, "complete": complete})
+
+    progress = tqdm(total=about["total"], initial=begun, unit="img", smoothing=0.05, disable=None)
+    encoded = results(source, settings, begun, args.n_worker, lock)
     with closing(encoded), progress:
-        begun = about["done"]
         for i, result in enumerate(encoded, begun):
             if isinstance(result, str):
                 about["skipped"].append([source.names[i], result])
@@ -183,42 +204,45 @@ def write(writer, source, about, args):
                 about["enlarged"] += enlarged
             about["done"] = i + 1
             progress.update()
-            if held >= COMMIT_BYTES or i + 1 - begun >= COMMIT_PICTURES:
-                writer.write(records, about)
+            if records and (held >= COMMIT_BYTES or i + 1 - begun >= COMMIT_PICTURES):
+                commit(complete=False)
                 records, held, begun = [], 0, i + 1
     if about["kept"]:
-        writer.write(records, {**about, "complete": True})
+        commit(complete=True)
 
 
 # The whole
 
 
-def printable(name):
-    """A file's name with what cannot be printed escaped."""
-    return name.encode(errors="backslashreplace").decode()
+class UsageError(Exception):
+    """What is wrong with the options, in one sentence."""
 
 
-def smallest(source):
-    """(pixels of the shorter side, name) of the smallest picture that is not below every size.
+def smallest(source, count, pad):
+    """(pixels, name) of the smallest of the first `count` pictures that is not below every size.
 
-    Opens every header. DataError if there is none.
+    The shorter side counts, with `pad` the longer. Opens every header. DataError if there is none.
     """
-    found = []
-    headers = tqdm(source.names, desc="checking", unit="img", leave=False, disable=None)
+    found, problems = [], []
+    headers = tqdm(source.names[:count], desc="checking", unit="img", leave=False, disable=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for i, name in enumerate(headers):
             try:
                 with source.load(i) as picture:
-                    side = min(picture.size)
+                    side = (max if pad else min)(picture.size)
             except Exception as error:  # told again, and the file skipped, when its turn comes
-                problem = f"{printable(name)}: {error_text(error)}"
+                problems.append(f"{printable(name)}: {error_text(error)}")
                 continue
-            problem = f"{printable(name)} is only {side} pixels wide or high"
             if side >= DEFAULT_SIZES[0]:
                 found.append((side, printable(name)))
+            else:
+                problems.append(f"{printable(name)} is only {side} pixels wide or high")
     if not found:
-        raise DataError(f"No picture can be used ({problem}): name others, or give --sizes.")
+        raise DataError(
+            f"None of {len(problems)} pictures can be used, the first because {problems[0]}: "
+            "name others, or give --sizes."
+        )
     return min(found)
 
 
@@ -238,10 +262,12 @@ def new_source(args):
 
 def new_settings(args, source, sizes, enlarge):
     """All that determines the bytes written, to tell a resumed run's from those it began with."""
-    count = min(len(source.names), args.max_images or len(source.names))
-    names = "\0".join(os.path.basename(name) for name in source.names[:count])
+    count = picture_count(args, source)
+    identities = hashlib.sha1()
+    for i in range(count):
+        identities.update(os.fsencode(source.identity(i)) + b"\0")
     return {
-        "source": args.path,
+        "source": os.path.normpath(args.path),
         "sizes": sizes,
         "enlarge": enlarge,
         "format": args.format,
@@ -250,20 +276,25 @@ def new_settings(args, source, sizes, enlarge):
         "background": list(args.background),
         "seed": args.seed,
         "count": count,
-        "names": hashlib.sha1(os.fsencode(names)).hexdigest(),
+        "pictures": identities.hexdigest(),
     }
+
+
+def picture_count(args, source):
+    """How many pictures are asked for."""
+    return min(len(source.names), args.max_images or len(source.names))
 
 
 def fresh(args, source):
     """What is noted of a set at its beginning."""
     sizes = args.sizes
     if sizes is None:
-        side, name = smallest(source)
+        side, name = smallest(source, picture_count(args, source), args.pad)
         sizes = default_sizes(side)
         print(f"sizes {joined(sizes)}: the smallest picture, {name}, has {side} pixels")
     settings = new_settings(args, source, sizes, enlarge=args.sizes is not None)
-    about = {"settings": settings, "total": settings["count"], "complete": False}
-    return {**about, "done": 0, "kept": 0, "enlarged": 0, "skipped": []}
+    about = {"writer": WRITER, "settings": settings, "total": settings["count"]}
+    return {**about, "complete": False, "done": 0, "kept": 0, "enlarged": 0, "skipped": []}
 
 
 def resumed(args, source, about, out):
@@ -271,9 +302,10 @@ def resumed(args, source, about, out):
     was = about["settings"]
     now = new_settings(args, source, args.sizes or was["sizes"], was["enlarge"])
     for name, value in was.items():
-        if name in ("names", "count") and value != now[name]:
+        if name == "pictures" and value != now[name]:
             raise DataError(
-                f"--resume: {out} was begun with other pictures: begin again with --overwrite."
+                f"--resume: the pictures are not those that {out} was begun with: "
+                "begin again with --overwrite."
             )
         if value != now[name]:
             raise DataError(
@@ -281,6 +313,17 @@ def resumed(args, source, about, out):
                 "repeat that, or begin again with --overwrite."
             )
     return about
+
+
+def check_output(args, kind, out):
+    """UsageError unless `out`, which exists, may be written as the options say."""
+    found = kind.find(out)
+    if found == "foreign":
+        raise UsageError(f"{out} exists and was not made by this script: choose another name")
+    if args.resume and found == "original":
+        raise UsageError(f"--resume: {out} was not begun by this script: choose another name")
+    if found != "nothing" and not args.resume and not args.overwrite:
+        raise UsageError(f"{out} exists: go on with it by --resume, replace it by --overwrite")
 
 
 def report(about, out):
@@ -291,7 +334,7 @@ def report(about, out):
         print("None of the pictures can be used: nothing was written.", file=sys.stderr)
         return 1
     sizes = about["settings"]["sizes"]
-    notes = [f"{about['kept']:,} pictures at {joined(sizes)} px in {out}"]
+    notes = [f"{about['kept']:,} pictures at {joined(sizes)} px in {printable(out)}"]
     if about["skipped"]:
         notes.append(f"{len(about['skipped']):,} skipped")
     if about["enlarged"]:
@@ -303,17 +346,13 @@ def report(about, out):
 def prepare(args):
     """Does what the command line asks for. Returns the exit code."""
     out, kind = (args.folders, TreeWriter) if args.folders else (args.out, LmdbWriter)
-    source = new_source(args)
-    about = kind.read_about(out) if args.resume else {}
-    about = resumed(args, source, about, out) if about else fresh(args, source)
-    with locked(out):
-        if args.overwrite:
-            kind.remove(out)
+    with locked(out) as lock:
+        check_output(args, kind, out)
+        source = new_source(args)
+        about = kind.read_about(out) if args.resume else {}
+        about = resumed(args, source, about, out) if about else fresh(args, source)
         if not about["complete"]:
-            write(kind(out), source, about, args)
-        if not about["kept"]:
-            kind.remove(out)
-            os.rmdir(out)
+            write(kind, out, source, about, args, lock)
     return report(about, out)
 
 
@@ -395,24 +434,25 @@ def parser():
     return result
 
 
-def usage_error(args):
-    """What is wrong with the options taken together, or None."""
-    if args.path == "symbols":
-        wrong = [font for font in args.font or [] if not os.path.isfile(font)]
-        if wrong:
-            return f"--font {wrong[0]}: there is no such file"
-    elif args.font:
-        return "--font goes with symbols only"
-    if args.path not in ("mnist", "symbols") and not os.path.exists(args.path):
-        return f"{args.path} does not exist: name a folder or zip of pictures, mnist or symbols"
+def check_usage(args):
+    """UsageError for what is wrong with the options taken together."""
     out = args.folders or args.out
-    if not os.path.lexists(out) or (os.path.isdir(out) and not os.listdir(out)):
-        return None
-    if not (is_tree(out) if args.folders else os.path.isfile(os.path.join(out, "data.mdb"))):
-        return f"{out} exists and was not made by this script: choose another name"
-    if not args.resume and not args.overwrite:
-        return f"{out} exists: go on with it by --resume, replace it by --overwrite"
-    return None
+    if os.path.lexists(out) and not os.path.isdir(out):
+        raise UsageError(f"{out} is no folder: choose another name")
+    for font in args.font or ():
+        if args.path != "symbols":
+            raise UsageError("--font goes with symbols only")
+        if not os.path.isfile(font):
+            raise UsageError(f"--font {font}: there is no such file")
+    if args.path in ("mnist", "symbols"):
+        return
+    if not os.path.isfile(args.path) and not os.path.isdir(args.path):
+        raise UsageError(
+            f"{args.path} does not exist: name a folder or zip of pictures, mnist or symbols"
+        )
+    places = os.path.realpath(args.path), os.path.realpath(out)
+    if os.path.commonpath(places) in places:
+        raise UsageError(f"{out} and {args.path} lie one in the other: choose another name")
 
 
 def free_space(folder):
@@ -422,15 +462,20 @@ def free_space(folder):
     return f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free there)"
 
 
-def main(argv=None):
-    usage = parser()
-    args = usage.parse_args(argv)
-    error = usage_error(args)
-    if error:
-        usage.error(error)
+def interrupt(number, frame):
+    """Handles the first Ctrl-C; a second would disturb the tidying up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def attempt(usage, args):
+    """Prepares. Returns the exit code; every failure gets one sentence."""
     out = args.folders or args.out
     try:
+        check_usage(args)
         return prepare(args)
+    except UsageError as error:
+        usage.error(str(error))
     except KeyboardInterrupt:
         print(f"Interrupted: go on with --resume, {out} keeps what is done.", file=sys.stderr)
         return 130
@@ -441,8 +486,18 @@ def main(argv=None):
         print(error, file=sys.stderr)
     except (OSError, lmdb.Error) as error:  # a full disk, a folder that may not be read
         problem = f"Cannot make {out} from {args.path}: {error_text(error)}{free_space(out)}"
-        print(f"{problem}. What is done is kept: mend that and use --resume.", file=sys.stderr)
+        print(f"{problem}. When that is mended, go on with --resume.", file=sys.stderr)
     return 1
+
+
+def main(argv=None):
+    usage = parser()
+    args = usage.parse_args(argv)
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        return attempt(usage, args)
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 if __name__ == "__main__":

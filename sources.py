@@ -1,7 +1,7 @@
 """Where pictures come from: a folder, a zip, MNIST's digits, the symbols of TrueType fonts.
 
-A source has `names`, one per picture in order, and `load(i)`, picture i as Pillow opens it. Loading
-may raise anything; `error_text` makes a sentence of it.
+A source has `names`, one per picture in order, `load(i)`, picture i as Pillow opens it, and
+`identity(i)`, a string that changes when the picture does. Loading may raise anything.
 """
 
 import colorsys
@@ -9,16 +9,17 @@ import functools
 import gzip
 import hashlib
 import importlib.util
+import io
 import os
 import sys
 import unicodedata
 import zipfile
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from tqdm import tqdm
 
-from store import EXTENSIONS, DataError, find_pictures
+from store import EXTENSIONS, DataError, find_pictures, is_picture_name
 
 SYMBOL_SIZE = 128
 SYMBOL_COUNT = 6949  # unless more are asked for: as many as the Jittor course's set has
@@ -27,9 +28,28 @@ FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fo
 DEJAVU = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf")
 
 
+def printable(text):
+    """Text with what would not print, or would move the cursor, escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def error_text(error):
-    """What an exception of Pillow says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an exception says, in one line and without a file's name."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no picture of a known format"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(" ".join(text.split())) or type(error).__name__
+
+
+def open_picture(file):
+    """A path or file as a picture, whatever its name says, but of the usual formats only: others'
+    decoders may run programs (EPS runs Ghostscript).
+    """
+    return Image.open(file, formats=("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"))
+
+
+class SourceGone(OSError):
+    """The folder of the pictures, not one of them, is missing."""
 
 
 def no_pictures(where):
@@ -41,12 +61,26 @@ class Folder:
     """All pictures at any depth below a folder."""
 
     def __init__(self, folder):
+        self.folder = folder
         self.names = find_pictures(folder)
         if not self.names:
             raise no_pictures(folder)
 
     def load(self, i):
-        return Image.open(self.names[i])
+        try:
+            return open_picture(self.names[i])
+        except FileNotFoundError:
+            if not os.path.isdir(self.folder):
+                raise SourceGone(f"{self.folder} is gone") from None
+            raise
+
+    def identity(self, i):
+        try:
+            status = os.stat(self.names[i])
+        except OSError:
+            return self.names[i]
+        relative = os.path.relpath(self.names[i], self.folder)
+        return f"{relative} {status.st_size} {status.st_mtime_ns}"
 
 
 class Zip:
@@ -56,22 +90,22 @@ class Zip:
         self.path, self.archive, self.process = path, None, None
         try:
             with zipfile.ZipFile(path) as archive:
-                members = archive.namelist()
-        except zipfile.BadZipFile as error:
-            raise DataError(f"{path} is no zip file, or is damaged ({error}).") from error
-        self.names = sorted(
-            name
-            for name in members
-            if name.lower().endswith(EXTENSIONS)
-            and not name.rpartition("/")[2].startswith("._")  # macOS's, beside each file
-        )
+                members = {info.filename: info for info in archive.infolist()}
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            text = error_text(error)
+            raise DataError(f"{path} is no zip file that can be read ({text}).") from error
+        self.names = sorted(name for name in members if is_picture_name(name))
+        self.members = [members[name] for name in self.names]
         if not self.names:
             raise no_pictures(path)
 
     def load(self, i):
         if self.process != os.getpid():  # forked processes would move each other's file position
             self.archive, self.process = zipfile.ZipFile(self.path), os.getpid()
-        return Image.open(self.archive.open(self.names[i]))
+        return open_picture(io.BytesIO(self.archive.read(self.members[i])))
+
+    def identity(self, i):
+        return f"{self.names[i]} {self.members[i].file_size} {self.members[i].CRC}"
 
 
 class Digits:
@@ -91,6 +125,9 @@ class Digits:
 
     def load(self, i):
         return Image.fromarray(np.pad(self.digits[i], 2))
+
+    def identity(self, i):
+        return self.names[i]
 
 
 class Symbols:
@@ -128,6 +165,9 @@ class Symbols:
         picture = Image.new("RGB", (SYMBOL_SIZE, SYMBOL_SIZE), "white")
         picture.paste(colour, mask=glyph(*self.symbols[i]))
         return picture
+
+    def identity(self, i):
+        return self.names[i]
 
 
 def find_dejavu():

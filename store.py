@@ -22,6 +22,7 @@ SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats that are written
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff", ".tif", ".ppm", ".pgm")
 LENGTH_KEY, ABOUT_KEY = b"length", b"about"
+WRITER = "style-based GAN in Jittor, prepare_data.py"  # in `about`: how we know our own
 ABOUT_FILE = "about.json"
 MAP_BYTES = 2**30  # what an LMDB may grow to at first; doubled whenever it is full
 
@@ -40,27 +41,37 @@ def joined(sizes):
     return ",".join(map(str, sizes))
 
 
+def is_picture_name(path):
+    """Whether the name says that it is a picture; "._x.png" is what macOS keeps beside x.png."""
+    return path.lower().endswith(EXTENSIONS) and not os.path.basename(path).startswith("._")
+
+
 def find_pictures(folder):
     """Sorted paths of all pictures at any depth below `folder`, the order of the original."""
 
     def fail(error):
         raise error
 
-    return sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, onerror=fail, followlinks=True)
-        for name in names
-        if name.lower().endswith(EXTENSIONS) and not name.startswith("._")  # those are macOS's
-    )
+    paths = []
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        here = os.path.realpath(parent)
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for name in links:  # to this or a folder above it: would never end
+            target = os.path.realpath(os.path.join(parent, name))
+            if os.path.commonpath([target, here]) == target:
+                folders.remove(name)
+        paths += [os.path.join(parent, name) for name in names if is_picture_name(name)]
+    # Not pipes and devices, which never end; but links to nowhere, to name them
+    return sorted(path for path in paths if os.path.isfile(path) or not os.path.exists(path))
 
 
 def parsed(text):
-    """What is noted of a set, from JSON; {} where there is none of ours."""
+    """What prepare_data.py noted of a set, from JSON bytes; {} where that is not what it is."""
     try:
-        about = json.loads(text or "{}")
-    except ValueError:
-        about = {}
-    return about if isinstance(about, dict) and "complete" in about else {}
+        about = json.loads(text or b"{}")
+        return about if about.get("writer") == WRITER else {}
+    except (ValueError, AttributeError):
+        return {}
 
 
 # Reading
@@ -107,12 +118,10 @@ class Pictures:
         missing = [size for size in sizes if size not in self.sizes]
         if missing:
             wanted = joined(sorted({*sizes, *self.sizes}))
-            out = "--folders" if isinstance(self, Tree) else "--out"
-            command = f"prepare_data.py {out} {self.path} --overwrite --sizes {wanted} PICTURES"
             raise DataError(
                 f"{self.path} holds {self.length} pictures at {joined(self.sizes) or '(no size)'} "
                 f"px but not at {joined(missing)}: train within them (--init_size, --max_size), "
-                f"or run `python {command}`."
+                f"or prepare others with `python prepare_data.py --sizes {wanted} PICTURES`."
             )
 
 
@@ -122,6 +131,23 @@ def unfinished(path, about, option):
         f"{path} is unfinished, {about['done']} of {about['total']} pictures: "
         f"repeat the command that began it with --resume (prepare_data.py {option} {path} ...)."
     )
+
+
+def open_lmdb(folder):
+    """The LMDB in `folder`, to be read; lmdb.Error where it is none or is cut off."""
+    env = lmdb.open(
+        os.fsencode(folder),
+        max_readers=32,
+        readonly=True,
+        lock=False,
+        readahead=False,
+        meminit=False,
+    )
+    held = os.path.getsize(os.path.join(folder, "data.mdb"))
+    if held < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:  # reading on would be fatal
+        env.close()
+        raise lmdb.CorruptedError("data.mdb is cut off")
+    return env
 
 
 class Lmdb(Pictures):
@@ -138,13 +164,11 @@ class Lmdb(Pictures):
 
     def open(self):
         try:
-            self.env = lmdb.open(
-                self.path, max_readers=32, readonly=True, lock=False, readahead=False, meminit=False
-            )
+            self.env = open_lmdb(self.path)
         except lmdb.Error as error:
             raise DataError(
                 f"Cannot open the LMDB {self.path} ({error}): prepare one with "
-                f"`python prepare_data.py --out {self.path} PICTURES`."
+                "`python prepare_data.py --out LMDB PICTURES`."
             ) from error
         self.process = os.getpid()
 
@@ -162,7 +186,7 @@ class Lmdb(Pictures):
         if self.length == 0:
             raise DataError(
                 f"The LMDB {self.path} has no pictures or is unfinished: prepare one with "
-                f"`python prepare_data.py --out {self.path} PICTURES`."
+                "`python prepare_data.py --out LMDB PICTURES`."
             )
         if self.env.stat()["entries"] - extras != self.length * len(self.sizes):
             self.check_counts()
@@ -206,13 +230,16 @@ class Tree(Pictures):
         folders = {size: os.path.join(self.path, str(size)) for size in SIZES}
         found = {s: find_pictures(f) for s, f in folders.items() if os.path.isdir(f)}
         self.files = {size: files for size, files in found.items() if files}
+        if self.about:  # the order of their numbers, which have five digits or more
+            for files in self.files.values():
+                files.sort(key=lambda path: (len(path), path))
         self.sizes = list(self.files)
         counts = {size: len(files) for size, files in self.files.items()}
         if len(set(counts.values())) != 1:
             held = ", ".join(f"{count} at {size} px" for size, count in counts.items())
             raise DataError(
                 f"{self.path} needs as many pictures at every size but holds {held or 'none'}: "
-                f"prepare it with `python prepare_data.py --folders {self.path} PICTURES`."
+                "prepare one with `python prepare_data.py --folders TREE PICTURES`."
             )
         self.length = next(iter(counts.values()))
 
@@ -228,8 +255,8 @@ def is_tree(path):
     """Whether `path` is a tree, complete or not, and no LMDB."""
     if os.path.exists(os.path.join(path, "data.mdb")):
         return False
-    names = [ABOUT_FILE, *map(str, SIZES)]
-    return any(os.path.exists(os.path.join(path, name)) for name in names)
+    sizes = [os.path.isdir(os.path.join(path, str(size))) for size in SIZES]
+    return any(sizes) or bool(read_about_file(path))
 
 
 def open_pictures(path) -> Pictures:
@@ -243,23 +270,30 @@ def open_pictures(path) -> Pictures:
 def read_about_file(folder):
     """Content of a tree's about.json, or {}."""
     try:
-        return parsed(Path(folder, ABOUT_FILE).read_text(encoding="utf-8"))
+        return parsed(Path(folder, ABOUT_FILE).read_bytes())
     except FileNotFoundError:
         return {}
 
 
 @contextlib.contextmanager
 def locked(folder):
-    """`folder`, made if missing, for one process at a time; DataError if another has it."""
+    """`folder`, made if missing, for one process at a time; DataError if another has it.
+
+    Yields a file descriptor, which forked processes have to close. What was made and is still empty
+    at the end goes.
+    """
+    made = not os.path.exists(folder)
     os.makedirs(folder, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield handle
     except BlockingIOError:
         raise DataError(f"Another prepare_data.py is writing {folder}: wait for it.") from None
     finally:
         os.close(handle)
+        if made and not os.listdir(folder):
+            os.rmdir(folder)
 
 
 class LmdbWriter:
@@ -282,7 +316,7 @@ class LmdbWriter:
         """Whether the transaction fitted into a map of that many bytes."""
         # Opened for each transaction: LMDB fills the gaps of a page with what its memory held
         # before, and a resumed run should write what an undisturbed one writes.
-        with lmdb.open(self.folder, map_size=map_bytes) as env:
+        with lmdb.open(os.fsencode(self.folder), map_size=map_bytes) as env:
             try:
                 with env.begin(write=True) as txn:
                     for size, index, value in records:
@@ -296,16 +330,37 @@ class LmdbWriter:
 
     @staticmethod
     def read_about(folder):
-        """What has been noted of the LMDB in `folder`, or {} where nothing was written yet."""
-        if not os.path.exists(os.path.join(folder, "data.mdb")):
-            return {}
-        with lmdb.open(str(folder), readonly=True, lock=False) as env, env.begin() as txn:
-            about = parsed(txn.get(ABOUT_KEY))
-            if not about and env.stat()["entries"]:
-                raise DataError(
-                    f"--resume: {folder} was not begun by this script: use --overwrite."
-                )
-        return about
+        """What has been noted of the LMDB in `folder`, or {}."""
+        with LmdbWriter.reading(folder) as txn:
+            return parsed(txn and txn.get(ABOUT_KEY))
+
+    @staticmethod
+    def find(folder):
+        """What is in `folder`: "nothing", "ours", "original" (an LMDB like its), or "foreign"."""
+        if set(os.listdir(folder)) - {"data.mdb", "lock.mdb"}:
+            return "foreign"
+        with LmdbWriter.reading(folder) as txn:
+            if txn is None or not txn.stat()["entries"]:
+                return "nothing"
+            if parsed(txn.get(ABOUT_KEY)):
+                return "ours"
+            like = txn.get(LENGTH_KEY) and any(txn.get(image_key(size, 0)) for size in SIZES)
+            return "original" if like else "foreign"
+
+    @staticmethod
+    @contextlib.contextmanager
+    def reading(folder):
+        """A transaction on the LMDB in `folder`, or None where nothing was written yet."""
+        file = os.path.join(folder, "data.mdb")
+        if not os.path.exists(file) or not os.path.getsize(file):
+            yield None
+            return
+        try:
+            env = open_lmdb(folder)
+        except lmdb.Error as error:
+            raise DataError(f"{file} cannot be read ({error}): remove it yourself.") from error
+        with env, env.begin() as txn:
+            yield txn
 
     @staticmethod
     def remove(folder):
@@ -321,20 +376,15 @@ class TreeWriter:
     def __init__(self, folder):
         self.folder = str(folder)
 
-    def path(self, size, index, suffix):
-        return os.path.join(self.folder, str(size), f"{index:05d}{suffix}")
-
     def write(self, records, about):
         suffix = SUFFIXES[about["settings"]["format"]]
+        if not read_about_file(self.folder):  # else a kill would leave what looks complete
+            note(self.folder, {**about, "done": 0, "kept": 0, "skipped": [], "complete": False})
         for size in {size for size, _, _ in records}:
             os.makedirs(os.path.join(self.folder, str(size)), exist_ok=True)
         for size, index, value in records:
-            with open(self.path(size, index, suffix), "wb") as file:
-                file.write(value)
-        file = Path(self.folder, ABOUT_FILE)
-        beside = file.with_name(ABOUT_FILE + ".tmp")
-        beside.write_text(json.dumps(about), encoding="utf-8")
-        os.replace(beside, file)
+            Path(self.folder, str(size), f"{index:05d}{suffix}").write_bytes(value)
+        note(self.folder, about)
 
     @staticmethod
     def read_about(folder):
@@ -342,18 +392,36 @@ class TreeWriter:
         return read_about_file(folder)
 
     @staticmethod
+    def find(folder):
+        """What is in `folder`: "nothing", "ours" or "foreign"."""
+        if read_about_file(folder):
+            return "ours"
+        return "foreign" if os.listdir(folder) else "nothing"
+
+    @staticmethod
     def remove(folder):
-        """Removes a tree's pictures and empty folders, and nothing else."""
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(folder, ABOUT_FILE))
-        for size in SIZES:
+        """Removes the pictures that were written, the folders if then empty, and nothing else."""
+        about = read_about_file(folder)
+        if not about:
+            return
+        note(folder, {**about, "complete": False})
+        suffix = SUFFIXES[about["settings"]["format"]]
+        for size in about["settings"]["sizes"]:
             below = os.path.join(folder, str(size))
-            for parent, _, names in os.walk(below, topdown=False):
-                for name in names:
-                    if name.lower().endswith(EXTENSIONS):
-                        os.remove(os.path.join(parent, name))
-                with contextlib.suppress(OSError):  # what else is in it stays
-                    os.rmdir(parent)
+            for index in range(about["total"]):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(os.path.join(below, f"{index:05d}{suffix}"))
+            with contextlib.suppress(OSError):  # what else is in it stays
+                os.rmdir(below)
+        os.remove(os.path.join(folder, ABOUT_FILE))
+
+
+def note(folder, about):
+    """Replaces a tree's about.json."""
+    file = Path(folder, ABOUT_FILE)
+    beside = file.with_name(ABOUT_FILE + ".tmp")
+    beside.write_text(json.dumps(about), encoding="utf-8")
+    os.replace(beside, file)
 
 
 # Reading ahead

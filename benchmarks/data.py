@@ -14,6 +14,7 @@ import io
 import itertools
 import multiprocessing
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -85,11 +86,16 @@ def prepare_as_the_original(folder, out, n_worker):
             txn.put(b"length", str(count).encode())
 
 
-def prepare_as_we_do(folder, out, n_worker):
-    arguments = ["--out", out, "--sizes", "all", "--n_worker", str(n_worker), folder]
+def prepare_as_we_do(folder, out, n_worker, sizes="all"):
+    arguments = ["--out", out, "--sizes", sizes, "--n_worker", str(n_worker), folder]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if prepare_data.main(arguments):
             raise RuntimeError("prepare_data.py failed")
+
+
+def prepare_up_to_128(folder, out, n_worker):
+    """What training to 128 px needs; the original has no such choice."""
+    prepare_as_we_do(folder, out, n_worker, "8,16,32,64,128")
 
 
 def same_records(a, b):
@@ -109,21 +115,26 @@ def seconds(function, *arguments):
 
 
 def compare_preparation(args, folder):
-    """Prints images/s of both. Returns the folder of our LMDB."""
-    ways = {"original": prepare_as_the_original, "ours": prepare_as_we_do}
-    workers = {"original": 8, "ours": args.n_worker}  # each one's default
+    """Prints images/s of each way. Returns the folder of our LMDB."""
+    ways = {
+        "original": prepare_as_the_original,
+        "ours": prepare_as_we_do,
+        "ours, 8 to 128 px": prepare_up_to_128,
+    }
     taken = {name: [] for name in ways}
     for repeat in range(args.repeats):
         for name, way in ways.items():
             out = os.path.join(folder, f"{name}{repeat}")
-            taken[name].append(seconds(way, os.path.join(folder, "in"), out, workers[name]))
+            n_worker = args.original_workers if name == "original" else args.n_worker
+            taken[name].append(seconds(way, os.path.join(folder, "in"), out, n_worker))
             os.sync()
+            if repeat:
+                shutil.rmtree(out)
     speed = {name: args.images / statistics.median(times) for name, times in taken.items()}
     ours, original = (os.path.join(folder, name + "0") for name in ("ours", "original"))
     print(f"preparing {args.images} photographs of {SIDE} px at 8 to {SIDE} px:")
-    for name in ways:
-        print(f"  {name}: {speed[name]:.1f} images/s with {workers[name]} processes")
-    print(f"  ratio {speed['ours'] / speed['original']:.2f}")
+    for name, value in speed.items():
+        print(f"  {name}: {value:.1f} images/s, {value / speed['original']:.2f} of the original")
     print(f"  bytes {'identical' if same_records(ours, original) else 'DIFFERENT'}")
     return ours
 
@@ -160,6 +171,7 @@ def main():
     add("--images", type=count, default=1000, help="photographs (default 1000)")
     add("--repeats", type=count, default=3, help="of each way (default 3)")
     add("--n_worker", type=count, default=cores, help="our processes (default: the cores)")
+    add("--original_workers", type=count, default=8, help="the original's (default 8, its own)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         make_photographs(os.path.join(folder, "in"), args.images)

@@ -18,7 +18,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 import prepare_data
 import sources
@@ -130,6 +130,7 @@ def test_other_modes_become_rgb(tmp_path, folder, run):
     assert written[b"8-00001"] == encoded(Image.open(folder / "1.gif").convert("RGB"))
     assert written[b"8-00002"] == encoded(cmyk.convert("RGB"))
     assert written[b"8-00003"] == encoded(grey.convert("1").convert("RGB"))
+    assert written[b"8-00004"] == encoded(Image.open(folder / "4.jpg").convert("RGB"))
     assert written[b"length"] == b"5"
 
 
@@ -168,9 +169,10 @@ def test_16_bits_of_grey(tmp_path, folder, run):
     Image.fromarray(values).save(folder / "1.tiff")
     (folder / "2.pgm").write_bytes(b"P5 8 8 65535\n" + values.astype(">u2").tobytes())
     Image.fromarray(values.astype("float32")).save(folder / "3.tiff")
+    Image.fromarray((values >> 8).astype("int32")).save(folder / "4.tiff")  # 0 to 255 in 32 bits
     code, _, stderr = run(folder, "--format", "png")
     assert code == 3 and "3.tiff: 32 bits per pixel" in stderr and stderr.count("\n") == 1
-    for i in range(3):
+    for i in range(4):
         found = np.asarray(Image.open(io.BytesIO(records(tmp_path / "out")[b"8-0000%d" % i])))
         assert np.array_equal(found, np.repeat(values[:, :, None] >> 8, 3, axis=2))
 
@@ -210,15 +212,20 @@ def bomb(path):
     path.write_bytes(content)
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
 BAD = {
-    "text.png": (lambda path: path.write_text("hello"), "cannot identify"),
-    "empty.jpg": (lambda path: path.touch(), "cannot identify"),
+    "text.png": (lambda path: path.write_text("hello"), "no picture of a known format"),
+    "empty.jpg": (lambda path: path.touch(), "no picture of a known format"),
     "truncated.png": (lambda path: truncated(path, format="png"), "truncated"),
     "truncated.jpg": (truncated, "truncated"),
     "bomb.png": (bomb, "400000000 pixels"),
     "gone.webp": (lambda path: path.symlink_to("nowhere"), "No such file"),
     "1x1.gif": (lambda path: picture(1, 1).save(path), "1 x 1 pixels: smaller than"),
-    "zero.bmp": (lambda path: path.write_bytes(b"BM" + bytes(60)), ""),
+    "header.bmp": (lambda path: path.write_bytes(b"BM" + bytes(60)), "BMP header"),
+    "program.png": (
+        lambda path: path.write_bytes(EPS),
+        "no picture of a known format",
+    ),  # runs Ghostscript
 }
 
 
@@ -302,6 +309,15 @@ def test_formats(tmp_path, folder, run, options, expected):
     assert lossless == (expected["format"] != "jpeg")
 
 
+def test_default_sizes_with_pad_and_max_images(folder, run):
+    """Only the pictures that will be written count, and with --pad their longer sides."""
+    (folder / "good.png").unlink()
+    for name, size in (("a", (3, 70)), ("b", (80, 66)), ("c", (9, 9))):
+        picture(*size).save(folder / f"{name}.png")
+    code, stdout, _ = run(folder, "--max_images", "2", "--pad")
+    assert code == 0 and "2 pictures at 8,16,32,64 px" in stdout
+
+
 def test_pad(tmp_path, folder, run):
     (folder / "good.png").unlink()
     Image.new("RGB", (16, 7), "red").save(folder / "wide.png")
@@ -357,6 +373,12 @@ def test_wrong_paths(tmp_path, folder, run):
     assert code == 2 and "nowhere does not exist" in stderr.splitlines()[-1]
     code, _, stderr = run(folder / "good.png")
     assert code == 1 and "good.png is no zip file" in stderr and stderr.count("\n") == 1
+    code, _, stderr = run(folder, "--out", folder / "good.png")
+    assert code == 2 and "good.png is no folder" in stderr
+    for out in (folder, folder / "out", tmp_path):
+        for option in ("--out", "--folders"):
+            code, _, stderr = run(folder, option, out, "--overwrite")
+            assert code == 2 and "lie one in the other" in stderr
     assert os.listdir(tmp_path) == ["pictures"]
 
 
@@ -376,21 +398,90 @@ def test_what_exists_is_kept_unless_overwritten(tmp_path, folder, run):
     assert sorted(os.listdir(tmp_path)) == ["out", "pictures"]
 
 
+def foreign_files(folder):
+    (folder / "thesis.tex").write_text("years")
+
+
+def foreign_lmdb(folder):
+    with lmdb.open(str(folder)) as env, env.begin(write=True) as txn:
+        txn.put(b"customer", b"Miller")
+
+
+def foreign_tree(folder):
+    for size in (8, 16):
+        (folder / str(size)).mkdir()
+        for i in range(3):
+            picture(size, size, i).save(folder / str(size) / f"{i:05d}.jpg")
+
+
+def foreign_page(folder):
+    (folder / "about.json").write_text('{"complete": true}')
+
+
 @pytest.mark.parametrize("option", ["--overwrite", "--resume"])
-def test_what_is_not_ours_is_never_touched(tmp_path, folder, run, option):
-    for arguments in ([folder, option], [folder, option, "--folders", folder]):
-        (tmp_path / "out").mkdir(exist_ok=True)
-        (tmp_path / "out" / "thesis.tex").touch()
-        code, _, stderr = run(*arguments)
+@pytest.mark.parametrize("make", [foreign_files, foreign_lmdb, foreign_tree, foreign_page])
+def test_what_is_not_ours_is_never_touched(tmp_path, folder, run, make, option):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    make(theirs)
+
+    def everything():
+        paths = [path for path in theirs.rglob("*") if path.is_file() and path.name != "lock.mdb"]
+        return {path: path.read_bytes() for path in paths}
+
+    before = everything()
+    for kind in ("--out", "--folders"):
+        code, _, stderr = run(folder, option, kind, theirs)
         assert code == 2 and "was not made by this script" in stderr
-    assert os.listdir(tmp_path / "out") == ["thesis.tex"]
-    assert os.listdir(folder) == ["good.png"]
+    assert everything() == before and before
+
+
+def test_a_linked_size_folder_keeps_what_it_held(tmp_path, folder, run):
+    assert run(folder, "--folders", tmp_path / "tree")[0] == 0
+    (tmp_path / "tree" / "8" / "mine.png").touch()
+    assert run(folder, "--folders", tmp_path / "tree", "--overwrite")[0] == 0
+    assert sorted(os.listdir(tmp_path / "tree" / "8")) == ["00000.jpg", "mine.png"]
+
+
+def test_an_lmdb_of_the_original_may_be_replaced_but_not_resumed(tmp_path, folder, run):
+    with lmdb.open(str(tmp_path / "out")) as env, env.begin(write=True) as txn:
+        txn.put(b"8-00000", b"x")
+        txn.put(b"length", b"1")
+    code, _, stderr = run(folder, "--resume")
+    assert code == 2 and "not begun by this script" in stderr
+    assert run(folder, "--overwrite")[0] == 0 and about(tmp_path / "out")["kept"] == 1
+
+
+def test_the_old_goes_only_when_there_is_something_new(tmp_path, folder, run):
+    assert run(folder)[0] == 0
+    before = records(tmp_path / "out")
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    truncated(bad / "a.jpg")
+    assert run(bad, "--overwrite", "--sizes", "8")[0] == 1
+    assert run(bad, "--overwrite", "--sizes", "8", "--strict")[0] == 1
+    assert records(tmp_path / "out") == before
 
 
 def test_two_at_once(tmp_path, folder, run):
     with store.locked(tmp_path / "out"):
         code, _, stderr = run(folder)
     assert code == 1 and "Another prepare_data.py" in stderr and stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_another_run_has_finished_meanwhile_is_kept(tmp_path, many, run, monkeypatch):
+    """The output is looked at under the lock: a slow start does not matter."""
+    with_lock = store.locked
+
+    def late(folder):
+        monkeypatch.setattr(prepare_data, "locked", with_lock)
+        assert run(many, "--sizes", "8")[0] == 3
+        return with_lock(folder)
+
+    monkeypatch.setattr(prepare_data, "locked", late)
+    code, _, stderr = run(many, "--sizes", "16", "--max_images", "3")
+    assert code == 2 and "--overwrite" in stderr and len(records(tmp_path / "out")) == 61
 
 
 # Being cut off
@@ -449,6 +540,11 @@ def wait_for_a_commit(kind, out):
     raise AssertionError("nothing was written")
 
 
+def children(number):
+    """Process numbers of a process's children."""
+    return Path(f"/proc/{number}/task/{number}/children").read_text().split()
+
+
 @pytest.mark.parametrize(
     "option, kind", [("--out", store.LmdbWriter), ("--folders", store.TreeWriter)]
 )
@@ -457,10 +553,9 @@ def test_killed_and_resumed_is_as_if_undisturbed(tmp_path, many, option, kind):
     out = tmp_path / "killed"
     process = start(tmp_path, many, option, "killed", "--slow")
     wait_for_a_commit(kind, out)
-    workers = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.number)], stdout=subprocess.PIPE, text=True
-    ).stdout.split()
+    workers = children(process.number)
     os.kill(process.number, signal.SIGKILL)
+    assert finish(tmp_path, many, option, "killed", "--resume", "--pad")[0] == 1  # not locked
     process.communicate()
     with pytest.raises(store.DataError, match=r"unfinished, \d\d of 61 pictures: .*--resume"):
         store.open_pictures(out)
@@ -477,13 +572,57 @@ def test_killed_and_resumed_is_as_if_undisturbed(tmp_path, many, option, kind):
     assert about(out)["done"] == 61 and about(out)["kept"] == 60
 
 
-def test_interrupted_it_says_how_to_go_on(tmp_path, many):
+@pytest.mark.parametrize("again", [None, 0.3])
+def test_interrupted_it_says_how_to_go_on(tmp_path, many, again):
     process = start(tmp_path, many, "--out", "out", "--slow")
     wait_for_a_commit(store.LmdbWriter, tmp_path / "out")
     os.kill(process.number, signal.SIGINT)
+    if again:
+        time.sleep(again)
+        os.kill(process.number, signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in stderr
     assert stderr.splitlines()[-1] == "Interrupted: go on with --resume, out keeps what is done."
+
+
+def test_killed_at_its_first_write_a_tree_is_not_complete(tmp_path):
+    noted = {"writer": store.WRITER, "settings": {"format": "png"}, "total": 9, "complete": True}
+    noted.update(done=9, kept=9, skipped=[])
+
+    class Killed:
+        def __iter__(self):
+            yield 8, 0, b"x"
+            raise KeyboardInterrupt
+
+    (tmp_path / "tree" / "8").mkdir(parents=True)
+    (tmp_path / "tree" / "8" / "00000.png").write_bytes(b"x")
+    with pytest.raises(KeyboardInterrupt):
+        store.TreeWriter(tmp_path / "tree").write(Killed(), noted)
+    with pytest.raises(store.DataError, match="unfinished, 0 of 9"):
+        store.open_pictures(tmp_path / "tree")
+
+
+def test_when_the_source_goes_away_the_set_is_not_complete(tmp_path, many):
+    process = start(tmp_path, many, "--out", "out", "--slow")
+    wait_for_a_commit(store.LmdbWriter, tmp_path / "out")
+    many.rename(tmp_path / "elsewhere")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1 and "many is gone" in stderr and "--resume" in stderr
+    (tmp_path / "elsewhere").rename(many)
+    assert finish(tmp_path, many, "--out", "out", "--resume")[0] == 3
+    assert len(records(tmp_path / "out")) == 60 * 4 + 1
+
+
+def test_a_cut_off_lmdb_is_an_error(tmp_path, folder, run):
+    assert run(folder)[0] == 0
+    file = tmp_path / "out" / "data.mdb"
+    os.truncate(file, 12000)
+    code, _, stderr = run(folder, "--resume")
+    assert code == 1 and "cut off" in stderr and stderr.count("\n") == 1
+    with pytest.raises(store.DataError, match="cut off"):
+        store.open_pictures(tmp_path / "out")
+    os.truncate(file, 0)  # as a kill at the very beginning may leave it
+    assert run(folder, "--resume")[0] == 0
 
 
 def test_a_full_disk_loses_nothing(tmp_path, many):
@@ -514,13 +653,14 @@ def test_resume_checks_that_it_is_the_same(tmp_path, folder, run):
     ):
         code, _, stderr = run(folder, "--resume", *option)
         assert code == 1 and words in stderr and stderr.count("\n") == 1
+    code, _, stderr = run(f"{folder}/", "--resume")
+    assert code == 0
+    picture(20, 17, 5).save(folder / "good.png")  # the same name, other content
+    code, _, stderr = run(folder, "--resume")
+    assert code == 1 and "not those that" in stderr and records(tmp_path / "out") == before
     picture(20, 17).save(folder / "more.png")
     code, _, stderr = run(folder, "--resume")
-    assert code == 1 and "other pictures" in stderr and records(tmp_path / "out") == before
-    with lmdb.open(str(tmp_path / "theirs")) as env, env.begin(write=True) as txn:
-        txn.put(b"8-00000", b"x")
-    code, _, stderr = run(folder, "--out", tmp_path / "theirs", "--resume")
-    assert code == 1 and "not begun by this script" in stderr
+    assert code == 1 and "count 1, not 2" in stderr
 
 
 # Trees
@@ -552,8 +692,14 @@ def test_a_zip_gives_what_its_folder_gives(tmp_path, many, run):
     assert run(many)[0] == 3
     folder = records(tmp_path / "out")
     code, _, stderr = run(tmp_path / "many.zip", "--overwrite", "--n_worker", "2")
-    assert code == 3 and "skipped a/b/31x.jpg" in stderr
+    assert code == 3 and "skipped a/b/31x.jpg: image file is truncated" in stderr
     assert records(tmp_path / "out") == folder
+    (tmp_path / "odd.zip").write_bytes(
+        (tmp_path / "many.zip").read_bytes().replace(b"a/b/00.png", b"a/b/\xff0.png")
+    )
+    code, _, stderr = run(tmp_path / "odd.zip", "--overwrite")
+    assert code in (1, 3) and "Traceback" not in stderr
+    assert run(tmp_path / "many.zip", "--overwrite")[0] == 3
     (tmp_path / "empty.zip").write_bytes(b"PK\5\6" + bytes(18))
     code, _, stderr = run(tmp_path / "empty.zip", "--overwrite")
     assert code == 1 and "no pictures" in stderr and records(tmp_path / "out") == folder
@@ -584,12 +730,14 @@ def test_mnist_without_its_package(run, monkeypatch):
 
 
 @pytest.fixture
-def font():
-    """A TrueType font, of DejaVu where it is installed, else made of Pillow's own."""
+def font(tmp_path):
+    """A TrueType font: DejaVu Sans where it is installed, else the one that Pillow carries."""
     try:
         return sources.find_dejavu()[0]
     except store.DataError:
-        pytest.skip("no DejaVu fonts here")
+        path = tmp_path / "pillow.ttf"
+        path.write_bytes(ImageFont.load_default(20).path.getvalue())
+        return str(path)
 
 
 def test_symbols(tmp_path, font, run):

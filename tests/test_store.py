@@ -153,7 +153,7 @@ def test_a_tree_needs_as_many_of_each_size(tmp_path):
 
 def test_an_unfinished_tree_says_so(tmp_path):
     tree = make_tree(tmp_path / "tree", {8: 3})
-    about = {"complete": False, "done": 3, "total": 9}
+    about = {"writer": store.WRITER, "complete": False, "done": 3, "total": 9}
     (tree / "about.json").write_text(json.dumps(about))
     with pytest.raises(store.DataError, match="unfinished, 3 of 9 pictures: .*--resume"):
         store.open_pictures(tree)
@@ -165,3 +165,37 @@ def test_order_is_that_of_the_sorted_paths(tmp_path):
         (tmp_path / name).touch()
     found = [os.path.relpath(path, tmp_path) for path in store.find_pictures(str(tmp_path))]
     assert found == ["a-b/2.png", "a/deep/1.png", "a/z.JPG", "b/0.png", "top.jpeg"]
+
+
+def test_pipes_and_loops_are_passed_over(tmp_path):
+    (tmp_path / "a.png").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "loop").symlink_to(tmp_path)
+    (tmp_path / "below" / "self").symlink_to(".")
+    (tmp_path / "below" / "b.png").symlink_to("nowhere")
+    (tmp_path / "other").symlink_to(tmp_path / "below")  # a detour, but no loop
+    found = [os.path.relpath(path, tmp_path) for path in store.find_pictures(str(tmp_path))]
+    assert found == ["a.png", "below/b.png", "other/b.png"]
+
+
+def test_our_trees_are_in_the_order_of_their_numbers(tmp_path):
+    about = {"writer": store.WRITER, "complete": True}
+    (tmp_path / "8").mkdir()
+    for i in (99998, 99999, 100000, 100001):
+        Image.new("RGB", (8, 8), (0, 0, i % 7)).save(tmp_path / "8" / f"{i:05d}.png")
+    (tmp_path / "about.json").write_text(json.dumps(about))
+    names = [store.open_pictures(tmp_path).name(i, 8) for i in range(4)]
+    assert [os.path.basename(n) for n in names] == [
+        "99998.png",
+        "99999.png",
+        "100000.png",
+        "100001.png",
+    ]
+
+
+def test_rubbish_in_about_json_is_not_ours(tmp_path):
+    make_tree(tmp_path, {8: 2})
+    for rubbish in (b"\xff", b"[]", b'{"complete": false}', b"{"):
+        (tmp_path / "about.json").write_bytes(rubbish)
+        assert store.open_pictures(tmp_path).about == {}

@@ -17,7 +17,7 @@ import train
 from ops import jt
 from schedule import Config, phase_at
 from state import TrainState, read_checkpoint
-from store import LmdbWriter
+from store import WRITER, LmdbWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = (
@@ -228,7 +228,8 @@ def test_mistakes_get_one_sentence(lmdb, tmp_path, monkeypatch, capfd, options, 
 def test_unfinished_data_is_refused(lmdb, tmp_path, capfd):
     writer = LmdbWriter(tmp_path / "half")
     os.makedirs(writer.folder)
-    writer.write([(8, 0, b"x")], {"complete": False, "done": 1, "total": 10})
+    about = {"writer": WRITER, "complete": False, "done": 1, "total": 10}
+    writer.write([(8, 0, b"x")], about)
     assert train.main([writer.folder]) == 1
     error = capfd.readouterr().err
     assert "half is unfinished, 1 of 10 pictures: " in error and "--resume" in error

@@ -1,0 +1,119 @@
+"""Images a second of the full-width generator, beside the PyTorch original.
+
+    python benchmarks/generate.py
+    python benchmarks/generate.py --original FOLDER --python TORCH_PYTHON
+
+FOLDER is a checkout of rosinality/style-based-gan-pytorch, TORCH_PYTHON an interpreter that has
+PyTorch. Both run in turn, each in a process of its own; medians are printed. An image takes a
+latent, truncation with psi 0.7 and noise maps, all drawn anew.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCH = 16
+
+
+def our_images():
+    """draw(step, repeat): a batch of images; with what generate.py uses."""
+    sys.path.insert(0, str(ROOT))
+    import device
+
+    device.load("cpu")
+    from generate import Artist
+    from model import StyledGenerator
+
+    artist = Artist(StyledGenerator(), 0, 1.0, batch=BATCH)
+
+    def draw(step, repeat):
+        artist.step = step
+        seeds = range(repeat * BATCH, (repeat + 1) * BATCH)
+        return artist.draw(artist.styles(seeds), artist.noise(seeds))
+
+    return draw
+
+
+def original_images(folder):
+    """The same with the original, called as its generate.py calls it."""
+    sys.path.insert(0, folder)
+    import torch
+
+    from model import StyledGenerator
+
+    generator = StyledGenerator(512).eval()
+    with torch.no_grad():
+        mean = generator.mean_style(torch.randn(1024, 512))
+
+    def draw(step, repeat):
+        with torch.no_grad():
+            z = torch.randn(BATCH, 512)
+            image = generator(z, step=step, alpha=1, mean_style=mean, style_weight=0.7)
+        return image.numpy()
+
+    return draw
+
+
+def measure(draw, sizes, repeats):
+    """{size: [seconds a batch]}, after a warm-up of each size."""
+    taken = {}
+    for size in sizes:
+        step = size.bit_length() - 3
+        draw(step, 0)
+        taken[size] = []
+        for repeat in range(repeats):
+            start = time.perf_counter()
+            draw(step, repeat)
+            taken[size].append(time.perf_counter() - start)
+    return taken
+
+
+def in_turn(args):
+    """{name: {size: [seconds a batch]}} of processes that measure one after the other."""
+    commands = {"ours": [sys.executable, __file__, "--measure", "ours"]}
+    if args.original:
+        commands["original"] = [args.python, __file__, "--measure", "original"]
+    taken = {name: {} for name in commands}
+    for _ in range(args.rounds):
+        for name, command in commands.items():
+            more = ["--original", args.original or "", "--repeats", str(args.repeats)]
+            more += ["--sizes", args.sizes]
+            done = subprocess.run([*command, *more], stdout=subprocess.PIPE, text=True, check=True)
+            for size, seconds in json.loads(done.stdout.splitlines()[-1]).items():
+                taken[name].setdefault(size, []).extend(seconds)
+    return taken
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--original", metavar="FOLDER", help="checkout of the PyTorch original")
+    parser.add_argument("--python", default=sys.executable, help="interpreter with PyTorch")
+    parser.add_argument("--sizes", default="32,64,128", help="in pixels (default 32,64,128)")
+    parser.add_argument("--repeats", type=int, default=3, help="batches a round (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")
+    parser.add_argument("--measure", choices=["ours", "original"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        draw = our_images() if args.measure == "ours" else original_images(args.original)
+        sizes = [int(size) for size in args.sizes.split(",")]
+        print(json.dumps(measure(draw, sizes, args.repeats)))
+        return
+    print(f"batches of {BATCH}, {len(os.sched_getaffinity(0))} cores; median images a second")
+    taken = in_turn(args)
+    for size in taken["ours"]:
+        speed = {name: BATCH / statistics.median(times[size]) for name, times in taken.items()}
+        line = ", ".join(f"{name} {value:.2f}" for name, value in speed.items())
+        ratio = f", ratio {speed['ours'] / speed['original']:.2f}" if args.original else ""
+        print(f"{size} px: {line}{ratio}")
+
+
+if __name__ == "__main__":
+    main()
