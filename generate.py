@@ -111,6 +111,10 @@ def new_artist(args):
     from state import load_generator
 
     generator, config, size, alpha = load_generator(args.ckpt)
+    if size is None:  # another program's checkpoint
+        if args.size is None:
+            raise DataError(f"{args.ckpt} does not tell its size in pixels: give it with --size")
+        return Artist(generator, step_of(args.size), 1.0, args.psi, args.seed)
     if args.size is not None and args.size != size:
         made = [s for s in SIZES if config.init_size <= s <= size]
         if args.size not in made:
