@@ -390,10 +390,12 @@ def new_artist(args) -> Artist:
     from state import load_generator
 
     generator, config, size, alpha = load_generator(args.ckpt)
-    made = [s for s in SIZES if config.init_size <= s <= (size or SIZES[-1])]
-    if size is None and args.size is None:
-        raise UsageError(f"{args.ckpt} does not say what it was training: give --size, 4 to 1024")
+    if size is None and args.size is None:  # another program's checkpoint
+        raise UsageError(f"{args.ckpt} does not tell its size in pixels: give it with --size")
+    if size is None:
+        size, alpha = args.size, 1.0
     if args.size is not None and args.size != size:
+        made = [s for s in SIZES if config.init_size <= s <= size]
         if args.size not in made:
             raise DataError(f"{args.ckpt} has not learned {args.size} px: --size {joined(made)}")
         size, alpha = args.size, 1.0

@@ -47,8 +47,8 @@ class Equalized(nn.Module):
     """
 
     def __init__(self, *shape):
+        self.bias = jt.zeros(shape[0])  # first, as the original numbers its parameters
         self.weight_orig = jt.randn(shape)
-        self.bias = jt.zeros(shape[0])
         self.scale = math.sqrt(2 / np.prod(shape[1:]))
 
     @property

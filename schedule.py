@@ -32,6 +32,7 @@ class Config:
     from_rgb_activate: bool = True
     flip: bool = True
     seed: int = 0
+    fade_first: bool = False  # the first stage fades in too, on top of what a checkpoint learned
 
 
 class Phase(NamedTuple):
@@ -65,7 +66,7 @@ def stage_iterations(config: Config, size: int) -> int:
 def phase_at(config: Config, images_seen: int) -> Phase:
     """The phase of the iteration that starts after `images_seen` images.
 
-    The first stage does not fade in.
+    The first stage does not fade in, but for `fade_first`.
     """
     size, used = config.init_size, images_seen
     while size < config.max_size:
@@ -75,7 +76,7 @@ def phase_at(config: Config, images_seen: int) -> Phase:
         used -= length
         size *= 2
     alpha = min(1.0, (used + 1) / config.phase)
-    if size == config.init_size:
+    if size == config.init_size and not config.fade_first:
         alpha = 1.0
     lr = LEARNING_RATES.get(size, config.lr) if config.sched else config.lr
     return Phase(size, step_of(size), alpha, batch_at(config, size), lr, used)

@@ -231,7 +231,7 @@ def describe(line: dict) -> str:
 def configuration(args, base: Config) -> Config:
     """The options given, over `base`."""
     names = [f.name for f in dataclasses.fields(Config)]
-    given = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    given = {n: getattr(args, n) for n in names if getattr(args, n, None) is not None}
     config = dataclasses.replace(base, **given)
     if config.init_size > config.max_size:
         raise UsageError(
@@ -261,6 +261,16 @@ def check_continuation(was: Config, now: Config, images_seen: int) -> None:
         )
 
 
+def check_networks(has: dict, now: Config, path) -> None:
+    """UsageError if `now` asks for other networks than those in another program's checkpoint."""
+    for name, value in has.items():
+        if value != getattr(now, name):
+            raise UsageError(
+                f"{path} holds networks with {name} {value}, not {getattr(now, name)}: "
+                "leave that option out"
+            )
+
+
 def find_checkpoint(args, folder: Path):
     """Path of the checkpoint to go on from, or None for a fresh run in a folder without one."""
     files = sorted(
@@ -280,12 +290,18 @@ def find_checkpoint(args, folder: Path):
 
 
 def continued_run(args, path):
-    """The run in a checkpoint. Jittor has been loaded."""
+    """The run in a checkpoint, or one that starts from another program's. Jittor is loaded."""
     from state import TrainState, config_of, read_checkpoint
 
     content = read_checkpoint(path)
     was = config_of(content)
     config = configuration(args, was)
+    if content["written_by"] != "train.py":
+        check_networks(content["config"], config, path)
+        run = TrainState.load(path, content, config)
+        steps = "its" if content["g_optimizer"] and content["d_optimizer"] else "new"
+        print(f"starting from the networks in {path}, with {steps} optimiser states")
+        return run
     check_continuation(was, config, content["images_seen"])
     if content["iteration"] >= args.max_iters:
         raise UsageError(
