@@ -73,22 +73,28 @@ def assert_close_to_largest(ours, recorded, bar):
     assert np.abs(ours - recorded).max() <= bar * np.abs(recorded).max()
 
 
-def assert_scalar(ours, key, data=FORWARD):
-    """1e-5 relative, or 4 times what float32 did to the reference itself."""
+def assert_scalar(ours, key, bar, data=FORWARD):
+    """Relative, or 4 times what float32 did to the reference itself."""
     recorded = float(data[key])
     own_error = abs(float(data[key + "|f32"]) - recorded)
-    assert abs(float(ours) - recorded) <= max(1e-5 * abs(recorded), 4 * own_error)
+    assert abs(float(ours) - recorded) <= max(bar * abs(recorded), 4 * own_error)
 
 
-def assert_probes(gradients, stem, prefix):
-    """Norm within 5e-3, direction within 2e-2 of the norm, or 1e-3 of the case's largest norm."""
+def assert_probes(gradients, stem, prefix, norm_bar=5e-3, direction_bar=2e-2, slack=1e-3):
+    """Norm and direction relative to the norm, or both to the case's largest norm."""
     recorded = {k: FORWARD[f"{stem}/{prefix}{k}"] for k in gradients}
     assert len(recorded) == sum(k.startswith(stem + "/") and "|" not in k for k in FORWARD.files)
-    slack = 1e-3 * max(r[0] for r in recorded.values())
+    slack *= max(r[0] for r in recorded.values())
     for key, g in gradients.items():
         ours, (norm, dot) = probe(prefix, key, g), recorded[key]
-        assert abs(ours[0] - norm) <= max(5e-3 * norm, slack), key
-        assert abs(ours[1] - dot) <= max(2e-2 * norm, slack), key
+        assert abs(ours[0] - norm) <= max(norm_bar * norm, slack), key
+        assert abs(ours[1] - dot) <= max(direction_bar * norm, slack), key
+
+
+def in_float64(module):
+    for p in module.parameters():
+        p.update(p.float64())
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -154,22 +160,43 @@ def test_scores(discriminator, activate):
         assert_close_to_largest(score, recorded, max(2e-5, 4 * own_error))
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("kind", ["r1", "gp"])
-def test_penalty_and_second_derivatives(discriminator, kind, step):
+def penalty_and_gradients(discriminator, kind, step):
+    """The penalty, and its gradient by parameter name: second derivatives of the scores."""
     n, alpha = (2 if step == 5 else 4), (0.6 if step else 1)
     real, fake = (jt.array(images(f"grad{step}.{name}", n, step)) for name in ("real", "fake"))
-    stem = f"{kind}/step{step}"
-    eps = jt.array(FORWARD[f"gp/step{step}/eps"].astype("float32"))
+    precision = str(next(iter(discriminator.parameters())).dtype)
+    eps = jt.array(FORWARD[f"gp/step{step}/eps"].astype(precision))
+    real, fake = real.cast(precision), fake.cast(precision)
     loss, _ = LOSSES["r1" if kind == "r1" else "wgan-gp"]
     penalty = loss(lambda x: discriminator(x, step, alpha), real, fake, eps=eps)[2]
     used = discriminator.used_parameters(step, alpha)
     gradients = dict(zip(used, (g.numpy() for g in jt.grad(penalty, list(used.values())))))
-    assert_scalar(penalty.item(), stem + "/penalty")
     # The last bias shifts every score alike: no penalty depends on it, and the original has no
     # gradient there.
     del gradients["linear.linear.bias"]
-    assert_probes(gradients, stem + "/d_grad", "D.")
+    return penalty.item(), gradients
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("kind", ["r1", "gp"])
+def test_penalty_and_second_derivatives(discriminator, kind, step):
+    """In float32, where one leaky ReLU that falls on the other side of its kink may cost the fourth
+    digit: which do depends on the order of the sums, and so on the machine.
+    """
+    penalty, gradients = penalty_and_gradients(discriminator, kind, step)
+    assert_scalar(penalty, f"{kind}/step{step}/penalty", 2e-3)
+    assert_probes(gradients, f"{kind}/step{step}/d_grad", "D.")
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("kind", ["r1", "gp"])
+def test_penalty_and_second_derivatives_in_float64(float64, kind, step):
+    """Every line of ours but the convolution kernels; Jittor takes Python's numbers as float32."""
+    discriminator = in_float64(fill(Discriminator(), "D."))
+    penalty, gradients = penalty_and_gradients(discriminator, kind, step)
+    recorded = float(FORWARD[f"{kind}/step{step}/penalty"])
+    assert abs(penalty - recorded) <= 1e-6 * recorded
+    assert_probes(gradients, f"{kind}/step{step}/d_grad", "D.", 1e-5, 1e-5, 1e-6)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -189,7 +216,7 @@ def test_generator_gradients(generator, discriminator, step):
     loss = LOSSES["r1"][1](discriminator(image, step, alpha))
     used = generator.used_parameters(step, alpha)
     gradients = dict(zip(used, (g.numpy() for g in jt.grad(loss, list(used.values())))))
-    assert_scalar(loss.item(), f"g/step{step}/loss")
+    assert_scalar(loss.item(), f"g/step{step}/loss", 1e-5)
     assert_probes(gradients, f"g/step{step}/g_grad", "G.")
 
 
@@ -247,8 +274,7 @@ def test_training_in_float64(float64, loss):
     """Every line of ours but the convolution kernels, without float32's chance."""
     run = recorded_run(loss)
     for module in (run.generator, run.discriminator, run.running):
-        for p in module.parameters():
-            p.update(p.float64())
+        in_float64(module)
     compare_training(run, loss, [1e-6] * 4 + [1e-4], {3: 1e-6, 4: 1e-4})
 
 
