@@ -196,7 +196,7 @@ def test_penalty_and_second_derivatives_in_float64(float64, kind, step):
     penalty, gradients = penalty_and_gradients(discriminator, kind, step)
     recorded = float(FORWARD[f"{kind}/step{step}/penalty"])
     assert abs(penalty - recorded) <= 1e-6 * recorded
-    assert_probes(gradients, f"{kind}/step{step}/d_grad", "D.", 1e-5, 1e-5, 1e-6)
+    assert_probes(gradients, f"{kind}/step{step}/d_grad", "D.", 1e-4, 1e-4, 1e-6)
 
 
 @pytest.mark.parametrize("step", STEPS)
