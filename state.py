@@ -5,13 +5,13 @@ restored as one.
 import dataclasses
 import hashlib
 import io
-import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 
 import device
+from folder import check_finite, replacing
 from losses import LOSSES
 from model import Discriminator, StyledGenerator
 from optimizer import Adam, average
@@ -57,7 +57,7 @@ def to_arrays(module) -> dict:
 
 class TrainState:
     """A run. `generator`, `discriminator`, `running` (the averaged generator), `g_optimizer`,
-    `d_optimizer`, `config`, and the counters `images_seen` and `iteration`.
+    `d_optimizer`, `config`, and the counters `images_seen`, `iteration` and `pictures`.
     """
 
     def __init__(self, config: Config):
@@ -75,6 +75,7 @@ class TrainState:
         self.discriminator_loss, self.generator_loss = LOSSES[config.loss]
         self.images_seen = 0
         self.iteration = 0
+        self.pictures = None  # how many the data set holds
 
     def discriminator_step(self, phase, real, latents, crossover, noise, eps=None):
         """One update of the discriminator. real (n, 3, size, size); eps (n, 1, 1, 1) for wgan-gp;
@@ -124,13 +125,14 @@ class TrainState:
         """Writes all of it. `jt.load` opens the file. size and alpha tell the figures what has been
         trained.
 
-        The file appears complete or not at all: written beside, flushed to the disk, then renamed.
+        The file appears complete or not at all. Raises DivergedError, DataError.
         """
         content = {
             "version": VERSION,
             "config": dataclasses.asdict(self.config),
             "images_seen": self.images_seen,
             "iteration": self.iteration,
+            "pictures": self.pictures,
             "size": size,
             "alpha": float(alpha),
             "generator": to_arrays(self.generator),
@@ -139,13 +141,11 @@ class TrainState:
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
         }
+        check_finite(content, self.iteration)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".tmp")
-        jt.save(content, str(unfinished))
-        with open(unfinished, "rb") as f:
-            os.fsync(f.fileno())
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            jt.save(content, str(unfinished))
 
     @classmethod
     def load(cls, path, content: dict, config: Config) -> "TrainState":
