@@ -62,7 +62,8 @@ class TrainState:
 
     def __init__(self, config: Config):
         # Jittor's generator on the CPU gives the same numbers for 0 and 1: spread the seeds out
-        jt.set_global_seed(int(np.random.SeedSequence(config.seed).generate_state(1)[0] >> 1))
+        seed = int(np.random.SeedSequence(config.seed).generate_state(1)[0] >> 1)
+        jt.set_global_seed(seed, different_seed_for_mpi=False)
         self.config = config
         self.generator = new_generator(config)
         self.discriminator = Discriminator(config.from_rgb_activate, config.channel_max)

@@ -2,10 +2,14 @@
 
     python train.py lmdb --mixing --loss r1 --sched --max_size 128
     python train.py lmdb --ckpt latest          # goes on where the newest checkpoint stopped
+    mpirun -np 2 python train.py lmdb           # two processes, each with half of every batch
 
 Writes log.jsonl, sample/{iteration}.png every 100 iterations and at the end, checkpoint/
 {iteration}.model every 10,000, at the end and on Ctrl-C or SIGTERM, checkpoint/train_step-{s}.model
 when a stage ends.
+
+Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and but for minibatch
+stddev, which each takes over its own part of a batch. Only the first writes.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -26,7 +31,7 @@ from tqdm import tqdm
 import device
 from folder import check_finite, checkpoints, go_back, make_folders, remove_old, writing
 from grid import save_grid
-from schedule import Config, image_size, images_at, number, phase_at, step_of
+from schedule import Config, batch_at, image_size, images_at, number, phase_at, step_of
 from store import SIZES, DataError, open_pictures
 
 LOG_EVERY = 10
@@ -63,23 +68,31 @@ def draw_latents(rng, config: Config, n: int, step: int, mix: bool):
     return latents, (int(rng.integers(step)) if mix else None)
 
 
+def mine(arrays) -> list:
+    """This process's part of arrays (n, ...) that were drawn for the whole batch."""
+    return [np.ascontiguousarray(x[device.rank() :: device.ranks()]) for x in arrays]
+
+
 def train_iteration(run, phase, real):
     """One update of both networks and of the average.
 
-    All random numbers come from (seed, images seen), so that a run can go on anywhere. real (batch,
-    3, size, size). Returns the losses as Vars: real, fake, penalty, generator.
+    All random numbers come from (seed, images seen), so that a run can go on anywhere. real (n, 3,
+    size, size), this process's part of the batch. Returns the losses of it as Vars: real, fake,
+    penalty, generator.
     """
-    config, n, step = run.config, len(real), phase.step
+    config, n, step = run.config, len(real) * device.ranks(), phase.step
     rng = np.random.default_rng([config.seed, run.images_seen])
     mix = config.mixing and step > 0 and rng.random() < MIXING_PROBABILITY
     eps = rng.random((n, 1, 1, 1), dtype="float32")
 
     latents, crossover = draw_latents(rng, config, n, step, mix)
+    noise = draw_noise(rng, n, step)
     d_losses = run.discriminator_step(
-        phase, real, latents, crossover, draw_noise(rng, n, step), eps
+        phase, real, mine(latents), crossover, mine(noise), *mine([eps])
     )
     latents, crossover = draw_latents(rng, config, n, step, mix)
-    g_loss = run.generator_step(phase, latents, crossover, draw_noise(rng, n, step))
+    noise = draw_noise(rng, n, step)
+    g_loss = run.generator_step(phase, mine(latents), crossover, mine(noise))
     run.average_generator()
     run.finish_iteration(n)
     return (*d_losses, g_loss)
@@ -100,9 +113,11 @@ def save_sample(run, phase, path) -> None:
 
 
 def values_of(run, losses) -> dict:
-    """The losses of train_iteration as numbers. Raises DivergedError."""
+    """The losses of train_iteration as numbers, means over all processes. Raises DivergedError."""
+    from processes import averaged  # imports Jittor
+
     names = ("d_real", "d_fake", "penalty", "g")
-    values = {name: x.item() for name, x in zip(names, losses)}
+    values = {name: x.item() for name, x in zip(names, averaged(losses))}
     check_finite(values, run.iteration)
     return values
 
@@ -156,14 +171,20 @@ class Progress:
     """The bar on the terminal and log.jsonl. A context manager."""
 
     def __init__(self, run, folder: Path, max_iters: int):
-        self.path = folder / "log.jsonl"
+        first = device.rank() == 0
+        self.path = folder / "log.jsonl" if first else os.devnull
         self.log = open(self.path, "a", encoding="utf-8")
         self.write({"config": dataclasses.asdict(run.config), "from": run.iteration})
         self.started = self.marked = time.time()
         self.marked_images = run.images_seen
         total = images_at(run.config, max_iters)
         self.bar = tqdm(
-            total=total, initial=run.images_seen, unit="img", smoothing=0.1, mininterval=1
+            total=total,
+            initial=run.images_seen,
+            unit="img",
+            smoothing=0.1,
+            mininterval=1,
+            disable=not first,
         )
 
     def __enter__(self):
@@ -191,50 +212,77 @@ class Progress:
         self.bar.set_description(describe(line))
 
 
-def keep(run, phase, losses, output: Output, last: bool, stopped: bool) -> None:
+def save(run, phase, losses, output: Output, names) -> None:
+    """Writes checkpoints after an iteration of `phase`, unless it has diverged."""
+    values_of(run, losses)
+    if device.rank():
+        return
+    for name in names:
+        run.save(output.folder / "checkpoint" / name, phase.alpha, phase.size)
+    if output.keep:
+        remove_old(output.folder, output.keep, output.source)
+
+
+def keep(run, phase, losses, output: Output, last: bool) -> None:
     """Samples and checkpoints that are due after an iteration of `phase`."""
+    if last or run.iteration % SAMPLE_EVERY == 0:
+        values_of(run, losses)
+        if device.rank() == 0:
+            save_sample(run, phase, output.folder / f"sample/{run.iteration:06d}.png")
+    # After the sample: who goes on from a checkpoint does not come by here again.
     names = []
     if ends_stage(run.config, phase, phase_at(run.config, run.images_seen)):
         names.append(f"train_step-{phase.step + 1}.model")
-    if last or stopped or run.iteration % output.save_every == 0:
+    if last or run.iteration % output.save_every == 0:
         names.append(f"{run.iteration:06d}.model")
-    sample = last or run.iteration % SAMPLE_EVERY == 0
-    if names or sample:
-        values_of(run, losses)
-    if sample:  # first, for who goes on from the checkpoint does not come by here again
-        save_sample(run, phase, output.folder / f"sample/{run.iteration:06d}.png")
-    for name in names:
-        run.save(output.folder / "checkpoint" / name, phase.alpha, phase.size)
-    if names and output.keep:
-        remove_old(output.folder, output.keep, output.source)
+    if names:
+        save(run, phase, losses, output, names)
+
+
+def fetched(data):
+    """(the next batch, None), or (None, the error) where a picture is broken."""
+    try:
+        return next(data), None
+    except DataError as e:
+        return None, e
 
 
 def train(run, pictures, output: Output, max_iters: int) -> int:
     """Iterates up to `max_iters` from where the run is. Returns the signal that ended it, or 0."""
-    from dataset import batches  # imports Jittor
+    from dataset import batches  # these import Jittor
+    from processes import any_process
 
     config, folder, phase, losses, stopped = run.config, output.folder, None, None, 0
     data = batches(
-        pictures, lambda seen: phase_at(config, seen), config.seed, run.images_seen, config.flip
+        pictures,
+        lambda seen: phase_at(config, seen),
+        config.seed,
+        run.images_seen,
+        config.flip,
+        device.rank(),
+        device.ranks(),
     )
     print("compiling kernels: the first iterations of each size take minutes, but only once")
     with closing(data), Progress(run, folder, max_iters) as progress, noted_signals() as caught:
-        while run.iteration < max_iters and not stopped:
-            try:
-                real = next(data)
-            except DataError:
-                if phase:
-                    keep(run, phase, losses, output, last=False, stopped=True)
-                raise
+        while run.iteration < max_iters:
+            real, error = fetched(data)
+            broken, *signals = any_process(error is not None, *(s in caught for s in SIGNALS))
+            stopped = next((s for s, heard in zip(SIGNALS, signals) if heard), 0)
+            if broken or (stopped and phase):
+                break
             phase = phase_at(config, run.images_seen)
             with held_back_signals():
                 losses = train_iteration(run, phase, real)
-            stopped = caught[0] if caught else 0  # one that arrives later is for the next iteration
-            with held_back_signals():
                 progress.report(run, phase, losses)
-                keep(run, phase, losses, output, run.iteration == max_iters, bool(stopped))
-    why = f"stopped by {signal.Signals(stopped).name}, " if stopped else ""
-    print(f"{why}saved {folder / 'checkpoint' / f'{run.iteration:06d}.model'}")
+                keep(run, phase, losses, output, last=run.iteration == max_iters)
+        if phase and (broken or stopped):
+            save(run, phase, losses, output, [f"{run.iteration:06d}.model"])
+    if phase:
+        why = f"stopped by {signal.Signals(stopped).name}, " if stopped else ""
+        print(f"{why}saved {folder / 'checkpoint' / f'{run.iteration:06d}.model'}")
+    any_process(False)  # mpirun ends all when one has ended: the others wait until all is saved
+    if broken:
+        raise error or DataError("stopped, for another process cannot read a picture")
     return stopped
 
 
@@ -344,9 +392,16 @@ def continued_run(args, paths, length: int):
     return run, path
 
 
-def check_sizes(pictures, config: Config) -> None:
-    """Every size of the growth has to be in the data."""
-    pictures.require([s for s in SIZES if config.init_size <= s <= config.max_size])
+def check_growth(pictures, config: Config) -> None:
+    """Every size has to be in the data, and its batch to be divisible among the processes."""
+    sizes = [s for s in SIZES if config.init_size <= s <= config.max_size]
+    pictures.require(sizes)
+    for size in sizes:
+        if batch_at(config, size) % device.ranks():
+            raise UsageError(
+                f"{device.ranks()} processes cannot share the batch of {batch_at(config, size)} at "
+                f"{size} px evenly: give mpirun another -np, or change --batch_default"
+            )
 
 
 def start(args) -> int:
@@ -355,7 +410,7 @@ def start(args) -> int:
     with closing(open_pictures(args.path)) as pictures:
         paths = find_checkpoints(args, folder)
         if not paths:
-            check_sizes(pictures, configuration(args, Config()))
+            check_growth(pictures, configuration(args, Config()))
         make_folders(folder)
         device.load(args.device, say=print)
         from state import TrainState  # imports Jittor, for the device chosen above
@@ -364,10 +419,11 @@ def start(args) -> int:
             run, source = continued_run(args, paths, pictures.length)
         else:
             run = TrainState(configuration(args, Config()))
-        check_sizes(pictures, run.config)
+        check_growth(pictures, run.config)
         print(json.dumps(dataclasses.asdict(run.config)))
         run.pictures = pictures.length
-        go_back(folder, run.iteration)
+        if device.rank() == 0:
+            go_back(folder, run.iteration)
         output = Output(folder, args.save_every, args.keep, source)
         return train(run, pictures, output, args.max_iters)
 
@@ -375,7 +431,8 @@ def start(args) -> int:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     try:
-        stopped_by = start(args)
+        with contextlib.redirect_stdout(None if device.rank() else sys.stdout):
+            stopped_by = start(args)
     except (UsageError, device.DeviceError) as e:
         print(f"train.py: {e}", file=sys.stderr)
         return 2
@@ -464,11 +521,22 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-if __name__ == "__main__":
-    status = main()
-    if (
-        status > 128
-    ):  # a signal, which Jittor's workers got too: its own clean-up would fail over them
+def leave(status: int) -> None:
+    """Ends the program. After a signal, which Jittor's workers got too, and when one process of
+    mpirun fails, Jittor's own clean-up would fail or wait for ever.
+    """
+    if status > 128 or (status and device.under_mpirun()):
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+    except Exception:
+        if not device.under_mpirun():
+            raise
+        traceback.print_exc()
+        status = 1
+    leave(status)
