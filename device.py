@@ -85,6 +85,10 @@ def check_compiler() -> None:
         raise DeviceError(
             "Jittor needs the compiler g++, which is not installed: apt-get install g++"
         )
+    if under_mpirun() and shutil.which(os.environ.get("mpicc_path", "mpicc")) is None:
+        raise DeviceError(
+            "under mpirun Jittor needs mpicc, which is missing: apt-get install libopenmpi-dev"
+        )
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not header.exists():
         raise DeviceError(
@@ -101,9 +105,26 @@ def prepare_environment(choice: str) -> str:
     os.environ["nvcc_path"] = nvcc
     os.environ.setdefault("use_cutlass", "0")  # neither needed nor part of jittor_offline
     os.environ.setdefault("log_silent", "1")  # warnings and errors only
-    # MPI is compiled only where it is used
-    os.environ.setdefault("use_mpi", "1" if "OMPI_COMM_WORLD_SIZE" in os.environ else "0")
+    os.environ["use_mpi"] = "1" if under_mpirun() else "0"  # compiled only where it is used
     return reason
+
+
+def under_mpirun() -> bool:
+    """Whether OpenMPI's mpirun started this process; Jittor goes by the same variable."""
+    return "OMPI_COMM_WORLD_SIZE" in os.environ
+
+
+def rank() -> int:
+    """The number of this process among those of mpirun; 0 without it.
+
+    Jittor gives the processes of a machine its GPUs in this order.
+    """
+    return int(os.environ.get("OMPI_COMM_WORLD_RANK", 0))
+
+
+def ranks() -> int:
+    """How many processes mpirun started; 1 without it."""
+    return int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1))
 
 
 def keep_freed_memory() -> None:
@@ -131,7 +152,12 @@ def load(choice: str = "auto", say=None):
     if fresh and say and not is_built():
         say("Jittor compiles itself on its first use, which takes some minutes ...")
     keep_freed_memory()
-    import jittor as jt
+    try:
+        import jittor as jt
+    except SystemExit:  # without a word, and with exit code 0
+        raise DeviceError(
+            "Jittor has rebuilt part of itself for this compiler: run the same command again"
+        ) from None
 
     if not jt.has_cuda:
         reason = reason or "Jittor was built without CUDA"

@@ -6,6 +6,7 @@ from typing import Dict
 import numpy as np
 
 import device
+from processes import averaged
 
 jt = device.load()
 
@@ -37,7 +38,7 @@ class Adam:
         moment and count.
         """
         names = list(names)
-        gradients = jt.grad(loss, [self.parameters[name] for name in names])
+        gradients = averaged(jt.grad(loss, [self.parameters[name] for name in names]))
         for name, g in zip(names, gradients):
             g.stop_grad()  # else the new value holds on to the graph of all iterations before it
             self.steps[name] += 1

@@ -19,6 +19,7 @@ import numpy as np
 
 import device
 import weights
+from folder import check_finite, replacing
 from losses import LOSSES
 from model import FUSED_FROM, MAX_STEP, Discriminator, StyledGenerator, widths
 from optimizer import Adam, average
@@ -62,12 +63,13 @@ def to_arrays(module) -> dict:
 
 class TrainState:
     """A run. `generator`, `discriminator`, `running` (the averaged generator), `g_optimizer`,
-    `d_optimizer`, `config`, and the counters `images_seen` and `iteration`.
+    `d_optimizer`, `config`, and the counters `images_seen`, `iteration` and `pictures`.
     """
 
     def __init__(self, config: Config):
         # Jittor's generator on the CPU gives the same numbers for 0 and 1: spread the seeds out
-        jt.set_global_seed(int(np.random.SeedSequence(config.seed).generate_state(1)[0] >> 1))
+        seed = int(np.random.SeedSequence(config.seed).generate_state(1)[0] >> 1)
+        jt.set_global_seed(seed, different_seed_for_mpi=False)
         self.config = config
         self.generator = new_generator(config)
         self.discriminator = new_discriminator(config)
@@ -80,6 +82,7 @@ class TrainState:
         self.discriminator_loss, self.generator_loss = LOSSES[config.loss]
         self.images_seen = 0
         self.iteration = 0
+        self.pictures = None  # how many the data set holds
 
     def discriminator_step(self, phase, real, latents, crossover, noise, eps=None):
         """One update of the discriminator. real (n, 3, size, size); eps (n, 1, 1, 1) for wgan-gp;
@@ -129,13 +132,14 @@ class TrainState:
         """Writes all of it. `jt.load` opens the file. size and alpha tell the figures what has been
         trained.
 
-        The file appears complete or not at all: written beside, flushed to the disk, then renamed.
+        The file appears complete or not at all. Raises DivergedError, DataError.
         """
         content = {
             "version": VERSION,
             "config": dataclasses.asdict(self.config),
             "images_seen": self.images_seen,
             "iteration": self.iteration,
+            "pictures": self.pictures,
             "size": size,
             "alpha": float(alpha),
             "generator": to_arrays(self.generator),
@@ -144,13 +148,11 @@ class TrainState:
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
         }
+        check_finite(content, self.iteration)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".tmp")
-        jt.save(content, str(unfinished))
-        with open(unfinished, "rb") as f:
-            os.fsync(f.fileno())
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            jt.save(content, str(unfinished))
 
     @classmethod
     def load(cls, path, content: dict, config: Config) -> "TrainState":

@@ -2,9 +2,14 @@
 
     python train.py lmdb --mixing --loss r1 --sched --max_size 128
     python train.py lmdb --ckpt latest          # goes on where the newest checkpoint stopped
+    mpirun -np 2 python train.py lmdb           # two processes, each with half of every batch
 
-Writes sample/{iteration}.png every 100 iterations, checkpoint/{iteration}.model every 10,000 and at
-the end, checkpoint/train_step-{s}.model when a stage ends, and log.jsonl.
+Writes log.jsonl, sample/{iteration}.png every 100 iterations and at the end, checkpoint/
+{iteration}.model every 10,000, at the end and on Ctrl-C or SIGTERM, checkpoint/train_step-{s}.model
+when a stage ends.
+
+Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and but for minibatch
+stddev, which each takes over its own part of a batch. Only the first writes.
 """
 
 import argparse
@@ -15,20 +20,22 @@ import os
 import signal
 import sys
 import time
+import traceback
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple, Optional
 
 import numpy as np
 from tqdm import tqdm
 
 import device
+from folder import check_finite, checkpoints, go_back, make_folders, remove_old, writing
 from grid import save_grid
-from schedule import Config, image_size, images_at, number, phase_at, step_of
+from schedule import Config, batch_at, image_size, images_at, number, phase_at, step_of
 from store import SIZES, DataError, open_pictures
 
 LOG_EVERY = 10
 SAMPLE_EVERY = 100
-SAVE_EVERY = 10_000
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAMPLE_GRID = {512: (8, 4), 1024: (4, 2)}  # columns, rows; else 10 x 5
 SAMPLE_STREAM = 3  # dataset.py has 1 and 2
@@ -37,6 +44,15 @@ MIXING_PROBABILITY = 0.9  # section 3.1
 
 class UsageError(Exception):
     """Options that contradict each other or a checkpoint: one sentence."""
+
+
+class Output(NamedTuple):
+    """Where and how often a run writes."""
+
+    folder: Path
+    save_every: int  # iterations
+    keep: Optional[int]  # how many checkpoints of those; None for all
+    source: Optional[Path]  # the checkpoint gone on from, which stays
 
 
 def draw_noise(rng, n: int, step: int):
@@ -52,23 +68,31 @@ def draw_latents(rng, config: Config, n: int, step: int, mix: bool):
     return latents, (int(rng.integers(step)) if mix else None)
 
 
+def mine(arrays) -> list:
+    """This process's part of arrays (n, ...) that were drawn for the whole batch."""
+    return [np.ascontiguousarray(x[device.rank() :: device.ranks()]) for x in arrays]
+
+
 def train_iteration(run, phase, real):
     """One update of both networks and of the average.
 
-    All random numbers come from (seed, images seen), so that a run can go on anywhere. real (batch,
-    3, size, size). Returns the losses as Vars: real, fake, penalty, generator.
+    All random numbers come from (seed, images seen), so that a run can go on anywhere. real (n, 3,
+    size, size), this process's part of the batch. Returns the losses of it as Vars: real, fake,
+    penalty, generator.
     """
-    config, n, step = run.config, len(real), phase.step
+    config, n, step = run.config, len(real) * device.ranks(), phase.step
     rng = np.random.default_rng([config.seed, run.images_seen])
     mix = config.mixing and step > 0 and rng.random() < MIXING_PROBABILITY
     eps = rng.random((n, 1, 1, 1), dtype="float32")
 
     latents, crossover = draw_latents(rng, config, n, step, mix)
+    noise = draw_noise(rng, n, step)
     d_losses = run.discriminator_step(
-        phase, real, latents, crossover, draw_noise(rng, n, step), eps
+        phase, real, mine(latents), crossover, mine(noise), *mine([eps])
     )
     latents, crossover = draw_latents(rng, config, n, step, mix)
-    g_loss = run.generator_step(phase, latents, crossover, draw_noise(rng, n, step))
+    noise = draw_noise(rng, n, step)
+    g_loss = run.generator_step(phase, mine(latents), crossover, mine(noise))
     run.average_generator()
     run.finish_iteration(n)
     return (*d_losses, g_loss)
@@ -82,12 +106,24 @@ def save_sample(run, phase, path) -> None:
     z = rng.standard_normal((n, run.config.code_size), dtype="float32")
     w = run.running.map_latents(z)
     noise = draw_noise(rng, n, phase.step)
-    save_grid(run.running.render(w, noise, phase.step, phase.alpha), path, n_col)
+    images = run.running.render(w, noise, phase.step, phase.alpha)
+    check_finite({path.name: images}, run.iteration)
+    with writing(path):
+        save_grid(images, path, n_col)
+
+
+def values_of(run, losses) -> dict:
+    """The losses of train_iteration as numbers, means over all processes. Raises DivergedError."""
+    from processes import averaged  # imports Jittor
+
+    names = ("d_real", "d_fake", "penalty", "g")
+    values = {name: x.item() for name, x in zip(names, averaged(losses))}
+    check_finite(values, run.iteration)
+    return values
 
 
 def log_line(run, phase, losses, seconds: float, speed: float) -> dict:
-    """What log.jsonl records of an iteration."""
-    real, fake, penalty, generator = (x.item() for x in losses)
+    """What log.jsonl records of an iteration. Raises DivergedError."""
     return {
         "iteration": run.iteration,
         "images": run.images_seen,
@@ -95,10 +131,7 @@ def log_line(run, phase, losses, seconds: float, speed: float) -> dict:
         "alpha": round(phase.alpha, 5),
         "lr": phase.lr,
         "batch": phase.batch,
-        "d_real": real,
-        "d_fake": fake,
-        "penalty": penalty,
-        "g": generator,
+        **values_of(run, losses),
         "images_per_second": round(speed, 2),
         "seconds": round(seconds, 1),
     }
@@ -138,13 +171,20 @@ class Progress:
     """The bar on the terminal and log.jsonl. A context manager."""
 
     def __init__(self, run, folder: Path, max_iters: int):
-        self.log = open(folder / "log.jsonl", "a", encoding="utf-8")
+        first = device.rank() == 0
+        self.path = folder / "log.jsonl" if first else os.devnull
+        self.log = open(self.path, "a", encoding="utf-8")
         self.write({"config": dataclasses.asdict(run.config), "from": run.iteration})
         self.started = self.marked = time.time()
         self.marked_images = run.images_seen
         total = images_at(run.config, max_iters)
         self.bar = tqdm(
-            total=total, initial=run.images_seen, unit="img", smoothing=0.1, mininterval=1
+            total=total,
+            initial=run.images_seen,
+            unit="img",
+            smoothing=0.1,
+            mininterval=1,
+            disable=not first,
         )
 
     def __enter__(self):
@@ -155,8 +195,9 @@ class Progress:
         self.log.close()
 
     def write(self, line: dict) -> None:
-        self.log.write(json.dumps(line) + "\n")
-        self.log.flush()
+        with writing(self.path):
+            self.log.write(json.dumps(line) + "\n")
+            self.log.flush()
 
     def report(self, run, phase, losses) -> None:
         """After an iteration: its images, and its losses every LOG_EVERY iterations."""
@@ -171,44 +212,78 @@ class Progress:
         self.bar.set_description(describe(line))
 
 
-def keep(run, phase, folder: Path, last: bool) -> None:
+def save(run, phase, losses, output: Output, names) -> None:
+    """Writes checkpoints after an iteration of `phase`, unless it has diverged."""
+    values_of(run, losses)
+    if device.rank():
+        return
+    for name in names:
+        run.save(output.folder / "checkpoint" / name, phase.alpha, phase.size)
+    if output.keep:
+        remove_old(output.folder, output.keep, output.source)
+
+
+def keep(run, phase, losses, output: Output, last: bool) -> None:
     """Samples and checkpoints that are due after an iteration of `phase`."""
+    if last or run.iteration % SAMPLE_EVERY == 0:
+        values_of(run, losses)
+        if device.rank() == 0:
+            save_sample(run, phase, output.folder / f"sample/{run.iteration:06d}.png")
+    # After the sample: who goes on from a checkpoint does not come by here again.
     names = []
-    if last or run.iteration % SAVE_EVERY == 0:
-        names.append(f"{run.iteration:06d}.model")
     if ends_stage(run.config, phase, phase_at(run.config, run.images_seen)):
         names.append(f"train_step-{phase.step + 1}.model")
-    for name in names:
-        run.save(folder / "checkpoint" / name, phase.alpha, phase.size)
-    if last or run.iteration % SAMPLE_EVERY == 0:
-        save_sample(run, phase, folder / f"sample/{run.iteration:06d}.png")
+    if last or run.iteration % output.save_every == 0:
+        names.append(f"{run.iteration:06d}.model")
+    if names:
+        save(run, phase, losses, output, names)
 
 
-def train(run, pictures, folder: Path, max_iters: int) -> int:
+def fetched(data):
+    """(the next batch, None), or (None, the error) where a picture is broken."""
+    try:
+        return next(data), None
+    except DataError as e:
+        return None, e
+
+
+def train(run, pictures, output: Output, max_iters: int) -> int:
     """Iterates up to `max_iters` from where the run is. Returns the signal that ended it, or 0."""
-    from dataset import batches  # imports Jittor
+    from dataset import batches  # these import Jittor
+    from processes import any_process
 
-    config, phase = run.config, None
+    config, folder, phase, losses, stopped = run.config, output.folder, None, None, 0
     data = batches(
-        pictures, lambda seen: phase_at(config, seen), config.seed, run.images_seen, config.flip
+        pictures,
+        lambda seen: phase_at(config, seen),
+        config.seed,
+        run.images_seen,
+        config.flip,
+        device.rank(),
+        device.ranks(),
     )
     print("compiling kernels: the first iterations of each size take minutes, but only once")
     with closing(data), Progress(run, folder, max_iters) as progress, noted_signals() as caught:
-        while run.iteration < max_iters and not caught:
-            try:
-                real = next(data)
-            except DataError:
-                if phase:
-                    keep(run, phase, folder, last=True)
-                raise
+        while run.iteration < max_iters:
+            real, error = fetched(data)
+            broken, *signals = any_process(error is not None, *(s in caught for s in SIGNALS))
+            stopped = next((s for s, heard in zip(SIGNALS, signals) if heard), 0)
+            if broken or (stopped and phase):
+                break
             phase = phase_at(config, run.images_seen)
             with held_back_signals():
                 losses = train_iteration(run, phase, real)
-            progress.report(run, phase, losses)
-            keep(run, phase, folder, last=run.iteration == max_iters or bool(caught))
-    why = f"stopped by {signal.Signals(caught[0]).name}, " if caught else ""
-    print(f"{why}saved {folder / 'checkpoint' / f'{run.iteration:06d}.model'}")
-    return caught[0] if caught else 0
+                progress.report(run, phase, losses)
+                keep(run, phase, losses, output, last=run.iteration == max_iters)
+        if phase and (broken or stopped):
+            save(run, phase, losses, output, [f"{run.iteration:06d}.model"])
+    if phase:
+        why = f"stopped by {signal.Signals(stopped).name}, " if stopped else ""
+        print(f"{why}saved {folder / 'checkpoint' / f'{run.iteration:06d}.model'}")
+    any_process(False)  # mpirun ends all when one has ended: the others wait until all is saved
+    if broken:
+        raise error or DataError("stopped, for another process cannot read a picture")
+    return stopped
 
 
 def ends_stage(config: Config, phase, following) -> bool:
@@ -249,7 +324,7 @@ def check_continuation(was: Config, now: Config, images_seen: int) -> None:
         if name != "max_size" and value != getattr(now, name):
             raise UsageError(
                 f"--ckpt was trained with {name} {value}, not {getattr(now, name)}: "
-                "leave that option out"
+                "leave that option out, or add --override to change it"
             )
     before, after = phase_at(was, images_seen), phase_at(now, images_seen)
     next_stage = after.size == 2 * before.size and after.used == 0
@@ -271,29 +346,44 @@ def check_networks(has: dict, now: Config, path) -> None:
             )
 
 
-def find_checkpoint(args, folder: Path):
-    """Path of the checkpoint to go on from, or None for a fresh run in a folder without one."""
-    files = sorted(
-        (folder / "checkpoint").glob("*.model"), key=lambda p: (p.stat().st_mtime, p.name)
-    )
+def find_checkpoints(args, folder: Path) -> list:
+    """Paths to try to go on from, one after the other; none for a fresh run."""
+    found = checkpoints(folder)
     if args.ckpt == "latest":
-        if not files:
-            raise UsageError(f"--ckpt latest: there is no checkpoint in {folder / 'checkpoint'}")
-        return files[-1]
-    if args.ckpt is None and files:
+        if not found:
+            raise UsageError(
+                f"--ckpt latest: there is no checkpoint in {folder / 'checkpoint'}, "
+                "leave it out to begin"
+            )
+        return found
+    if args.ckpt is None and found:
         raise UsageError(
             f"{folder / 'checkpoint'} holds a run: go on with --ckpt latest, or give an --expname"
         )
     if args.ckpt is not None and not Path(args.ckpt).is_file():
         raise UsageError(f"--ckpt {args.ckpt}: there is no such file")
-    return args.ckpt
+    return [Path(args.ckpt)] if args.ckpt else []
 
 
-def continued_run(args, path):
-    """The run in a checkpoint, or one that starts from another program's. Jittor is loaded."""
-    from state import TrainState, config_of, read_checkpoint
+def read_first(paths):
+    """(path, content) of the first checkpoint that is not damaged. CheckpointError if all are."""
+    from state import CheckpointError, read_checkpoint
 
-    content = read_checkpoint(path)
+    for path in paths[:-1]:
+        try:
+            return path, read_checkpoint(path)
+        except CheckpointError as e:
+            print(f"train.py: warning: {e}; trying the one before", file=sys.stderr)
+    return paths[-1], read_checkpoint(paths[-1])
+
+
+def continued_run(args, paths, length: int):
+    """(run, path) of the first readable checkpoint, on a set of `length` pictures; another
+    program's starts at its beginning. Jittor has been loaded.
+    """
+    from state import TrainState, config_of
+
+    path, content = read_first(paths)
     was = config_of(content)
     config = configuration(args, was)
     if content["written_by"] != "train.py":
@@ -301,44 +391,64 @@ def continued_run(args, path):
         run = TrainState.load(path, content, config)
         steps = "its" if content["g_optimizer"] and content["d_optimizer"] else "new"
         print(f"starting from the networks in {path}, with {steps} optimiser states")
-        return run
-    check_continuation(was, config, content["images_seen"])
+        return run, path
+    if not args.override:
+        check_continuation(was, config, content["images_seen"])
+        if content.get("pictures") not in (None, length):
+            raise UsageError(
+                f"--ckpt was trained on {content['pictures']} pictures, {args.path} holds {length}:"
+                " give the set it was trained on, or add --override to change it"
+            )
     if content["iteration"] >= args.max_iters:
         raise UsageError(
             f"{path} is at iteration {content['iteration']} already: raise --max_iters"
         )
     run = TrainState.load(path, content, config)
     print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
-    return run
+    return run, path
 
 
-def check_sizes(pictures, config: Config) -> None:
-    """Every size of the growth has to be in the data."""
-    pictures.require([s for s in SIZES if config.init_size <= s <= config.max_size])
+def check_growth(pictures, config: Config) -> None:
+    """Every size has to be in the data, and its batch to be divisible among the processes."""
+    sizes = [s for s in SIZES if config.init_size <= s <= config.max_size]
+    pictures.require(sizes)
+    for size in sizes:
+        if batch_at(config, size) % device.ranks():
+            raise UsageError(
+                f"{device.ranks()} processes cannot share the batch of {batch_at(config, size)} at "
+                f"{size} px evenly: give mpirun another -np, or change --batch_default"
+            )
 
 
 def start(args) -> int:
     """Checks what can be checked before Jittor loads, then trains."""
-    folder = Path(args.expname or ".")
+    folder, source = Path(args.expname or "."), None
     with closing(open_pictures(args.path)) as pictures:
-        path = find_checkpoint(args, folder)
-        if path is None:
-            check_sizes(pictures, configuration(args, Config()))
-        for name in ("checkpoint", "sample"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        paths = find_checkpoints(args, folder)
+        if not paths:
+            check_growth(pictures, configuration(args, Config()))
+        make_folders(folder)
         device.load(args.device, say=print)
         from state import TrainState  # imports Jittor, for the device chosen above
 
-        run = continued_run(args, path) if path else TrainState(configuration(args, Config()))
-        check_sizes(pictures, run.config)
+        if paths:
+            run, source = continued_run(args, paths, pictures.length)
+        else:
+            run = TrainState(configuration(args, Config()))
+        check_growth(pictures, run.config)
         print(json.dumps(dataclasses.asdict(run.config)))
-        return train(run, pictures, folder, args.max_iters)
+        run.pictures = pictures.length
+        if device.rank() == 0:
+            go_back(folder, run.iteration)
+        output = Output(folder, args.save_every, args.keep, source)
+        return train(run, pictures, output, args.max_iters)
 
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     try:
-        stopped_by = start(args)
+        with contextlib.redirect_stdout(None if device.rank() else sys.stdout):
+            stopped_by = start(args)
     except (UsageError, device.DeviceError) as e:
         print(f"train.py: {e}", file=sys.stderr)
         return 2
@@ -387,6 +497,26 @@ def add_optimisation_options(p) -> None:
     option(g, "--seed", "everything random follows from it, from 0", type=number(int, 0))
 
 
+def add_run_options(p) -> None:
+    g = p.add_argument_group("run")
+    count = number(int, 1)
+    text = (
+        "checkpoint to go on from, with its options; latest: that of the highest iteration here "
+        "that is not damaged"
+    )
+    g.add_argument("--ckpt", metavar="FILE|latest", help=text)
+    text = "let other options and another number of pictures replace the checkpoint's"
+    g.add_argument("--override", action="store_true", help=text)
+    text = "iterations from one checkpoint to the next, from 1 (default 10000)"
+    g.add_argument("--save_every", metavar="N", type=count, default=10_000, help=text)
+    text = (
+        "keep only the newest K of those; train_step-* and the one gone on from stay (default all)"
+    )
+    g.add_argument("--keep", metavar="K", type=count, help=text)
+    g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
+    device.add_option(g)
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__,
@@ -403,18 +533,26 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--max_iters", type=count, default=3_000_000, help=text)
     add_network_options(p)
     add_optimisation_options(p)
-    g = p.add_argument_group("run")
-    g.add_argument("--ckpt", metavar="FILE|latest", help="checkpoint to go on from")
-    g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
-    device.add_option(g)
+    add_run_options(p)
     return p
 
 
-if __name__ == "__main__":
-    status = main()
-    if (
-        status > 128
-    ):  # a signal, which Jittor's workers got too: its own clean-up would fail over them
+def leave(status: int) -> None:
+    """Ends the program. After a signal, which Jittor's workers got too, and when one process of
+    mpirun fails, Jittor's own clean-up would fail or wait for ever.
+    """
+    if status > 128 or (status and device.under_mpirun()):
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+    except Exception:
+        if not device.under_mpirun():
+            raise
+        traceback.print_exc()
+        status = 1
+    leave(status)

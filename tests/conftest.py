@@ -6,4 +6,4 @@ from pathlib import Path
 for folder in (Path(__file__).parent, Path(__file__).parent.parent):
     sys.path.insert(0, str(folder.resolve()))
 
-pytest_plugins = ["oracle"]
+pytest_plugins = ["oracle", "tiny"]

@@ -1,0 +1,250 @@
+"""A run cannot be lost: killed, diverged, on a full disk, it goes on from what it saved."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import ROOT, TINY, assert_same_checkpoint
+
+import prepare_data
+import train
+from folder import DivergedError, checkpoints, iteration_of
+from state import TrainState, config_of, read_checkpoint
+
+KILLS = 20
+LATEST = ("--ckpt", "latest")
+TIMES = ("seconds", "images_per_second")
+
+
+def train_here(lmdb, folder, *options):
+    """train.py in this process, which has compiled everything already; its exit code."""
+    return train.main([lmdb, "--expname", str(folder), *map(str, options)])
+
+
+def begin(lmdb, folder, *options):
+    return train_here(lmdb, folder, *TINY, *options)
+
+
+def go_on(lmdb, folder, *options):
+    return train_here(lmdb, folder, *LATEST, "--device", "cpu", *options)
+
+
+def names(folder, below="checkpoint"):
+    return sorted(p.name for p in (folder / below).iterdir())
+
+
+def iterations(folder):
+    """Lines of the log that tell of an iteration, without the times."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if "iteration" in line]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Logs every iteration and draws samples in every second one."""
+    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    monkeypatch.setattr(train, "SAMPLE_EVERY", 2)
+
+
+def start_train(lmdb, folder, *options):
+    """train.py as a group of processes of its own; returns (shell, process number).
+
+    Through a shell that tells the number first: Jittor, which these tests have loaded, would end
+    them over a child of theirs that is killed.
+    """
+    program = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(folder), *options]
+    shell = subprocess.Popen(
+        ["setsid", "sh", "-c", '"$@" & echo $!; wait $!; exit 0', "sh", *program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return shell, int(shell.stdout.readline())
+
+
+def starts(folder):
+    """How many starts of a run the log tells of."""
+    log = folder / "log.jsonl"
+    return log.read_text().count('"config"') if log.exists() else 0
+
+
+def test_killed_at_random_moments_it_always_goes_on(lmdb, tmp_path):
+    """kill -9 during the start, the iterations and the saving: same weights, same log."""
+    dice, killed = random.Random(0), tmp_path / "killed"
+    options = [*TINY, "--save_every", "1", "--keep", "2", "--max_iters", "100000"]
+    for attempt in range(KILLS):
+        before = checkpoints(killed)
+        shell, process = start_train(lmdb, killed, *options, *(LATEST if before else ()))
+        while attempt % 4 and shell.poll() is None and checkpoints(killed) == before:
+            time.sleep(0.02)  # each fourth is killed while it starts
+        time.sleep(dice.uniform(0, 1))
+        assert shell.poll() is None, shell.communicate()
+        os.kill(process, signal.SIGKILL)
+        shell.communicate()
+    reached = iteration_of(checkpoints(killed)[0])
+    assert reached > KILLS
+    end = ["--max_iters", str(reached // 10 * 10 + 20)]
+    assert go_on(lmdb, killed, *end) == 0 and begin(lmdb, tmp_path / "whole", *end) == 0
+    last = f"checkpoint/{reached // 10 * 10 + 20:06d}.model"
+    assert_same_checkpoint(tmp_path / "whole" / last, killed / last)
+    assert iterations(killed) == iterations(tmp_path / "whole")
+    assert not list(killed.rglob("*.tmp"))
+
+
+def test_log_and_samples_have_no_gap_and_no_repetition(lmdb, tmp_path, often):
+    """Killed at iteration 16 with the last checkpoint of 12, in the middle of a line."""
+    assert begin(lmdb, tmp_path / "whole", "--max_iters", 20) == 0
+    killed = tmp_path / "killed"
+    assert begin(lmdb, killed, "--save_every", 12, "--max_iters", 16) == 0
+    (killed / "checkpoint" / "000016.model").unlink()
+    with open(killed / "log.jsonl", "a") as log:
+        log.write('{"iteration": 17, "ima')
+    assert go_on(lmdb, killed, "--max_iters", 20) == 0
+    assert iterations(killed) == iterations(tmp_path / "whole")
+    assert [line["iteration"] for line in iterations(killed)] == list(range(1, 21))
+    assert starts(killed) == 2
+    assert names(killed, "sample") == [f"{i:06d}.png" for i in range(2, 21, 2)]
+    for name in names(killed, "sample"):
+        a, b = (tmp_path / run / "sample" / name for run in ("whole", "killed"))
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_save_every_and_keep(lmdb, tmp_path):
+    assert begin(lmdb, tmp_path, "--save_every", 2, "--keep", 2, "--max_iters", 7) == 0
+    assert names(tmp_path) == ["000006.model", "000007.model", "train_step-1.model"]
+    options = ["--save_every", 1, "--keep", 1, "--max_iters", 10]
+    assert go_on(lmdb, tmp_path, *options) == 0  # the one gone on from stays
+    assert names(tmp_path) == ["000007.model", "000010.model", "train_step-1.model"]
+
+
+def test_latest_goes_by_iterations_not_by_dates(lmdb, tmp_path, capfd):
+    assert begin(lmdb, tmp_path, "--save_every", 2, "--max_iters", 4) == 0
+    os.utime(tmp_path / "checkpoint" / "000004.model", (0, 0))
+    assert go_on(lmdb, tmp_path, "--max_iters", 5) == 0
+    assert "000004.model: iteration 4" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw[:-1000],
+        lambda raw: raw[:9000] + bytes([raw[9000] ^ 1]) + raw[9001:],
+        lambda raw: b"",
+    ],
+    ids=["truncated", "bit", "empty"],
+)
+def test_damaged_newest_is_skipped(lmdb, reference, tmp_path, capfd, damage):
+    assert begin(lmdb, tmp_path, "--save_every", 5, "--max_iters", 10) == 0
+    newest = tmp_path / "checkpoint" / "000010.model"
+    newest.write_bytes(damage(newest.read_bytes()))
+    assert go_on(lmdb, tmp_path, "--max_iters", 20) == 0
+    out, err = capfd.readouterr()
+    assert "train_step-1.model: iteration 6" in out
+    assert f"warning: {newest} is " in err and "damaged" in err
+    assert "000010.model.later" in names(tmp_path) and not newest.exists()
+    last = "checkpoint/000020.model"
+    assert_same_checkpoint(reference / last, tmp_path / last)
+
+
+def test_all_damaged_is_one_sentence(lmdb, tmp_path, capfd):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "000010.model").write_bytes(b"x")
+    assert go_on(lmdb, tmp_path) == 1
+    error = capfd.readouterr().err
+    assert "000010.model is not a checkpoint, or is damaged" in error
+    assert error.count("\n") == 1
+
+
+def test_going_back_puts_later_checkpoints_aside(lmdb, reference, tmp_path, capfd):
+    assert begin(lmdb, tmp_path, "--save_every", 3, "--max_iters", 9) == 0
+    early = str(tmp_path / "checkpoint" / "000003.model")
+    (tmp_path / "checkpoint" / "000011.model.tmp").write_bytes(b"unfinished")
+    assert train_here(lmdb, tmp_path, "--ckpt", early, "--max_iters", 5) == 0
+    assert "renamed to 000009.model.later" in capfd.readouterr().out
+    aside = ["000006.model.later", "000009.model.later", "train_step-1.model.later"]
+    assert names(tmp_path) == sorted(["000003.model", "000005.model", *aside])
+    assert go_on(lmdb, tmp_path, "--max_iters", 20) == 0
+    last = "checkpoint/000020.model"
+    assert_same_checkpoint(reference / last, tmp_path / last)
+
+
+def test_override_takes_the_options_given(lmdb, tmp_path, capfd):
+    assert begin(lmdb, tmp_path, "--max_iters", 2) == 0
+    assert go_on(lmdb, tmp_path, "--lr", 0.5, "--max_iters", 3) == 2
+    assert "lr 0.001, not 0.5" in capfd.readouterr().err
+    assert go_on(lmdb, tmp_path, "--lr", 0.5, "--override", "--max_iters", 3) == 0
+    content = read_checkpoint(tmp_path / "checkpoint" / "000003.model")
+    assert config_of(content).lr == 0.5 and config_of(content).phase == 10
+
+
+def test_another_number_of_pictures_is_refused(lmdb, tmp_path, capfd):
+    other = str(tmp_path / "other")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("0.png", "1.png", "2.png"):
+        os.link(Path(lmdb).parent / "pictures" / name, pictures / name)
+    assert prepare_data.main([str(pictures), "--out", other, "--sizes", "4,8,16"]) == 0
+    assert begin(lmdb, tmp_path, "--max_iters", 2) == 0
+    capfd.readouterr()
+    assert go_on(other, tmp_path, "--max_iters", 3) == 2
+    error = capfd.readouterr().err
+    assert f"10 pictures, {other} holds 3" in error and error.count("\n") == 1
+    assert go_on(other, tmp_path, "--override", "--max_iters", 3) == 0
+    assert read_checkpoint(tmp_path / "checkpoint" / "000003.model")["pictures"] == 3
+
+
+def test_divergence_stops_and_saves_nothing(lmdb, tmp_path, capfd, often):
+    assert begin(lmdb, tmp_path, "--save_every", 1, "--max_iters", 3) == 0
+    good = (tmp_path / "checkpoint" / "000003.model").read_bytes()
+    options = ["--lr", 1e30, "--override", "--save_every", 1, "--max_iters", 20]
+    assert go_on(lmdb, tmp_path, *options) == 1
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "the training has diverged, " in error and "--override and a lower --lr" in error
+    assert (tmp_path / "checkpoint" / "000003.model").read_bytes() == good
+    assert len(names(tmp_path)) < 8 and "NaN" not in (tmp_path / "log.jsonl").read_text()
+    for path in checkpoints(tmp_path):
+        content = read_checkpoint(path)
+        for part in ("generator", "discriminator", "g_running"):
+            assert all(np.isfinite(a).all() for a in content[part].values()), path
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    """Losses are of before the update: they can be fine when the weights no longer are."""
+    run = TrainState(train.Config(code_size=8, n_mlp=1, channel_max=4))
+    bias = run.g_parameters["style.1.linear.bias"]
+    bias.update(bias * float("nan"))
+    with pytest.raises(DivergedError, match="style.1.linear.bias"):
+        run.save(tmp_path / "a.model", alpha=1, size=8)
+    assert not list(tmp_path.iterdir())
+
+
+def test_full_disk_leaves_the_earlier_checkpoint(lmdb, tmp_path, capfd):
+    assert begin(lmdb, tmp_path, "--max_iters", 3) == 0
+    earlier = (tmp_path / "checkpoint" / "000003.model").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(earlier) // 2, limits[1]))
+    try:
+        assert go_on(lmdb, tmp_path, "--max_iters", 4) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "000004.model cannot be written (File too large)" in error and len(error) < 300
+    assert names(tmp_path) == ["000003.model"]
+    assert (tmp_path / "checkpoint" / "000003.model").read_bytes() == earlier
+    assert go_on(lmdb, tmp_path, "--max_iters", 4) == 0
+
+
+def test_signal_while_it_draws_a_sample(lmdb, tmp_path, monkeypatch, often):
+    """It is heard when all of the iteration is written, and that iteration is saved."""
+    monkeypatch.setattr(train, "save_sample", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
+    assert begin(lmdb, tmp_path, "--max_iters", 20) == 128 + signal.SIGTERM
+    assert names(tmp_path) == ["000002.model"]
