@@ -13,7 +13,7 @@ from grid import make_grid, stack
 from model import StyledGenerator
 from ops import jt
 from schedule import Config
-from state import TrainState
+from state import TrainState, export, read_checkpoint
 
 TINY = Config(code_size=8, n_mlp=2, channel_max=4, init_size=8, max_size=32)
 
@@ -337,6 +337,24 @@ def test_smaller_size_and_fade(checkpoint, tmp_path):
             jt.array(z), maps, step=2, alpha=0.25, mean_style=mean, style_weight=0.7
         ).numpy()
     assert alike(artist.draw(artist.styles([0]), noise), image)
+
+
+def test_a_checkpoint_of_the_original_gives_the_same_figures(checkpoint, tmp_path):
+    """In PyTorch's format, as the original saves it: nothing in it tells the size."""
+    theirs = tmp_path / "their checkpoint"
+    export(read_checkpoint(checkpoint), checkpoint, theirs)
+    assert theirs.read_bytes()[:2] == b"PK"
+    options = ["--size", "32", "--only", "sample,mixing", "--n_mixing", "1", "--device", "cpu"]
+    for path, name in ((checkpoint, "ours"), (theirs, "theirs")):
+        argv = [str(path), *options, "--n_row", "2", "--n_col", "2"]
+        assert generate.main([*argv, "--expname", str(tmp_path / name)]) == 0
+    for figure in ("sample", "mixing_0"):
+        ours, found = (
+            np.asarray(Image.open(tmp_path / name / "results" / f"{figure}.png"))
+            for name in ("ours", "theirs")
+        )
+        assert np.array_equal(ours, found)
+    assert generate.main([str(theirs), "--device", "cpu"]) == 2  # --size is needed
 
 
 def test_style_mixing_file(checkpoint, tmp_path, monkeypatch):
