@@ -102,6 +102,11 @@ def prepare_environment(choice: str) -> str:
     nvcc, reason = ("", "asked for") if choice == "cpu" else find_cuda()
     if choice == "cuda" and not nvcc:
         raise DeviceError(f"--device cuda: {reason}")
+    # Jittor looks beside this interpreter and in /usr/bin: wrong for a virtual environment of
+    # another Python
+    config = Path(sys.base_prefix, "bin", "python{}.{}-config".format(*sys.version_info))
+    if config.exists():
+        os.environ.setdefault("python_config_path", str(config))
     os.environ["nvcc_path"] = nvcc
     os.environ.setdefault("use_cutlass", "0")  # neither needed nor part of jittor_offline
     os.environ.setdefault("log_silent", "1")  # warnings and errors only
