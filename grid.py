@@ -25,18 +25,21 @@ def strip(images, n_col: int):
 
 
 def stack(rows):
-    """Rows of images, an iterable of (n_col, 3, h, w) in [-1, 1] -> uint8 (H, W, 3)
+    """Rows of images, an iterable of (n_col, 3, h, w) in [-1, 1] -> uint8 (H, W, 3), black lines
+    between and around; the last row may be shorter.
 
     Each is turned into bytes before the next is asked for.
     """
-    strips = [strip(row, len(row)) for row in rows]
+    strips = []
+    for row in rows:
+        n_col = n_col if strips else len(row)
+        strips.append(strip(row, n_col))
     return np.concatenate([*strips, np.zeros_like(strips[0][:PADDING])])
 
 
 def make_grid(images, n_col: int):
-    """(n, 3, h, w) in [-1, 1], row by row -> uint8 (H, W, 3), black lines between and around."""
-    strips = [strip(images[i : i + n_col], n_col) for i in range(0, len(images), n_col)]
-    return np.concatenate([*strips, np.zeros_like(strips[0][:PADDING])])
+    """(n, 3, h, w) in [-1, 1], row by row -> uint8 (H, W, 3)"""
+    return stack(images[i : i + n_col] for i in range(0, len(images), n_col))
 
 
 def save_png(pixels, path, text=()) -> None:

@@ -374,6 +374,9 @@ def test_stack_and_make_grid_agree():
     assert grid.shape == (2 * 6 + 2, 3 * 7 + 2, 3)
     expected = np.clip(np.floor((images[4] + 1) * 127.5 + 0.5), 0, 255).transpose(1, 2, 0)
     assert np.array_equal(grid[8:12, 9:14], expected)
+    short = stack([images[:3], images[3:4]])  # as 4 seeds in 3 columns give
+    assert short.shape == grid.shape and np.array_equal(short[:, :9], grid[:, :9])
+    assert (short[8:12, 9:] == 0).all()
     grid[2:6, 2:7] = grid[2:6, 9:14] = grid[2:6, 16:21] = 0
     grid[8:12, 2:7] = grid[8:12, 9:14] = grid[8:12, 16:21] = 0
     assert (grid == 0).all()  # the lines
