@@ -30,10 +30,10 @@ def stack(rows):
 
     Each is turned into bytes before the next is asked for.
     """
-    strips = []
-    for row in rows:
-        n_col = n_col if strips else len(row)
-        strips.append(strip(row, n_col))
+    rows = iter(rows)
+    first = next(rows)
+    n_col = len(first)
+    strips = [strip(first, n_col), *(strip(row, n_col) for row in rows)]
     return np.concatenate([*strips, np.zeros_like(strips[0][:PADDING])])
 
 

@@ -107,6 +107,23 @@ def test_blur_is_the_binomial_filter_with_zero_borders():
     assert y.sum() == 16 + 9
 
 
+def test_blur_differentiates_twice():
+    """It is symmetric, B: of sum((B x)^3) the gradient is g = 3 B (B x)^2, and of sum(c g) the
+    gradient is 6 B (B x * B c).
+    """
+
+    def blurred(a):
+        padded = np.pad(a.astype("float64"), ((0, 0), (0, 0), (1, 1), (1, 1)))
+        rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+        return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
+
+    x, c = draw(2, 3, 5, 7), draw(2, 3, 5, 7)
+    vx = jt.array(x)
+    g = jt.grad((ops.blur(vx) ** 3).sum(), vx)
+    assert_close(g, 3 * blurred(blurred(x) ** 2))
+    assert_close(jt.grad((jt.array(c) * g).sum(), vx), 6 * blurred(blurred(x) * blurred(c)))
+
+
 def test_resampling():
     x = np.arange(8, dtype="float32").reshape(1, 2, 2, 2)
     up = ops.upsample2(jt.array(x)).numpy()
