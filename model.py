@@ -59,8 +59,8 @@ class Equalized(nn.Module):
 class EqualConv2d(nn.Module):
     """k x k convolution, "same" padding unless given. (n, c_in, h, w) -> (n, c_out, h', w').
 
-    `resample` "up" puts a nearest neighbour upsampling before it, "down" a 2x2 average after it, in
-    the same pass.
+    `resample` "up" puts a nearest neighbour upsampling before it and a blur after it, "down" a blur
+    before it and a 2x2 average after it, in the same pass.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, padding=None, resample: str = ""):
@@ -70,18 +70,19 @@ class EqualConv2d(nn.Module):
 
     def execute(self, x):
         w = self.conv.weight
+        bias = self.conv.bias.reshape(1, -1, 1, 1)
         if self.resample == "up":
-            y = ops.upsample_conv2d(x, w)
-        elif self.resample == "down":
-            y = ops.conv2d_avg_pool(x, w)
-        else:
-            y = ops.conv2d(x, w, padding=self.padding)
-        return y + self.conv.bias.reshape(1, -1, 1, 1)
+            y = ops.upsample_conv2d_blur(x, w)
+            return y + bias * ops.blurred_ones(*y.shape[2:])
+        if self.resample == "down":
+            return ops.blur_conv2d_avg_pool(x, w) + bias
+        return ops.conv2d(x, w, padding=self.padding) + bias
 
 
 class FusedResample(nn.Module):
-    """The fused up- and downsampling of 128 px and above. Up stores its kernel as (in, out, 3, 3),
-    down as (out, in, 3, 3).
+    """The fused up- and downsampling of 128 px and above, with the blur after or before it.
+
+    Up stores its kernel as (in, out, 3, 3), down as (out, in, 3, 3).
     """
 
     def __init__(self, c_in: int, c_out: int, up: bool):
@@ -91,9 +92,11 @@ class FusedResample(nn.Module):
         self.up = up
 
     def execute(self, x):
-        w = self.weight * self.scale
-        y = ops.fused_upsample(x, w) if self.up else ops.conv2d_avg_pool(x, w)
-        return y + self.bias.reshape(1, -1, 1, 1)
+        w, bias = self.weight * self.scale, self.bias.reshape(1, -1, 1, 1)
+        if self.up:
+            y = ops.conv_transpose2d_blur(x, w)
+            return y + bias * ops.blurred_ones(*y.shape[2:])
+        return ops.blur_conv2d_avg_pool(x, w) + bias
 
 
 class EqualLinear(nn.Module):
@@ -114,11 +117,6 @@ class LeakyReLU(nn.Module):
 class PixelNorm(nn.Module):
     def execute(self, x):
         return ops.pixel_norm(x)
-
-
-class Blur(nn.Module):
-    def execute(self, x):
-        return ops.blur(x)
 
 
 class Identity(nn.Module):
@@ -174,9 +172,9 @@ class StyledConvBlock(nn.Module):
             self.conv1 = ConstantInput(c_in)
         elif step < FUSED_FROM:
             up = EqualConv2d(c_in, c_out, 3, resample="up")
-            self.conv1 = nn.Sequential(Identity(), up, Blur())
+            self.conv1 = nn.Sequential(Identity(), up)
         else:
-            self.conv1 = nn.Sequential(FusedResample(c_in, c_out, up=True), Blur())
+            self.conv1 = nn.Sequential(FusedResample(c_in, c_out, up=True))
         self.noise1 = NoiseInjection(c_out)
         self.adain1 = AdaptiveInstanceNorm(c_out, style_dim)
         self.conv2 = EqualConv2d(c_out, c_out, 3)
@@ -334,9 +332,9 @@ class ConvBlock(nn.Module):
             self.conv2 = nn.Sequential(last, LeakyReLU())
         elif step < FUSED_FROM:
             down = EqualConv2d(c_out, c_out, 3, resample="down")
-            self.conv2 = nn.Sequential(Blur(), down, LeakyReLU())
+            self.conv2 = nn.Sequential(Identity(), down, LeakyReLU())
         else:
-            self.conv2 = nn.Sequential(Blur(), FusedResample(c_out, c_out, up=False), LeakyReLU())
+            self.conv2 = nn.Sequential(Identity(), FusedResample(c_out, c_out, up=False), LeakyReLU())
 
     def execute(self, x):
         return self.conv2(self.conv1(x))

@@ -6,7 +6,8 @@ second derivatives it does not. Here oneDNN's (CPU) and cuDNN's (CUDA) operators
 All images are (n, c, h, w), float32.
 """
 
-import itertools
+import functools
+from pathlib import Path
 
 import numpy as np
 
@@ -14,27 +15,50 @@ import device
 
 jt = device.load()
 
-LONGEST_SUM = 2304
-
-# Each row is the sum of three rows, weighted [1 2 1], and then of each three neighbours in it.
-BLUR_ON_CPU = """
-const int64 h = in0_shape2, w = in0_shape3;
-#pragma omp parallel for
-for (int64 plane = 0; plane < in0_shape0 * in0_shape1; plane++) {
-    const in0_type* x = in0_p + plane * h * w;
-    out0_type* y = out0_p + plane * h * w;
-    std::vector<in0_type> padded(w + 2, 0), none(w, 0);
-    in0_type* row = padded.data() + 1;
-    for (int64 i = 0; i < h; i++) {
-        const in0_type* here = x + i * w;
-        const in0_type* above = i ? here - w : none.data();
-        const in0_type* below = i + 1 < h ? here + w : none.data();
-        for (int64 j = 0; j < w; j++) row[j] = above[j] + 2 * here[j] + below[j];
-        for (int64 j = 0; j < w; j++)
-            y[i * w + j] = (row[j - 1] + 2 * row[j] + row[j + 1]) * in0_type(0.0625);
-    }
+# Four neighbours along each axis, [1 3 3 1] but at the borders: see kernels.h.
+SMOOTH_ON_CUDA = """
+__device__ float tap(int k, int first, int n, bool adjoint) {
+    if (k == 1) return 2 + (adjoint ? first >= 0 : first + 2 < n);
+    if (k == 2) return 2 + (adjoint ? first + 3 < n : first + 1 >= 0);
+    return 1;
 }
+__global__ void smooth(const float* x, float* y, int64 n, int h, int w, int oh, int ow,
+        bool adjoint) {
+    const int64 i = blockIdx.x * (int64) blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    const int top = i / ow % oh - 2 + adjoint, left = i % ow - 2 + adjoint;
+    x += i / ow / oh * h * w;
+    float sum = 0;
+    for (int a = 0; a < 4; a++)
+        for (int b = 0; b < 4; b++)
+            if (top + a >= 0 && top + a < h && left + b >= 0 && left + b < w)
+                sum += tap(a, top, h, adjoint) * tap(b, left, w, adjoint)
+                    * x[(top + a) * w + left + b];
+    y[i] = sum / 64;
+}
+const int64 n = out0->num;
+smooth<<<(n + 255) / 256, 256>>>(in0_p, out0_p, n, in0_shape2, in0_shape3, out0_shape2, out0_shape3,
+    %s);
 """
+
+
+@functools.lru_cache(maxsize=None)
+def kernels() -> str:
+    """C++ source of our kernels for the CPU."""
+    return Path(__file__).with_name("kernels.h").read_text(encoding="utf-8")
+
+
+def _call(function: str, shape, inputs, *numbers):
+    """What a function of kernels.h makes of the inputs and then the numbers: a Var of that shape.
+
+    The numbers are no part of the source, so each function is compiled once for all sizes.
+    """
+    data = {f"number{i}": number for i, number in enumerate(numbers)}
+    arguments = [f"in{i}_p" for i in range(len(inputs))] + ["out0_p"]
+    arguments += [f'data["{name}"]' for name in data]
+    source = f"kernels::{function}({', '.join(arguments)});"
+    dtype = inputs[0].dtype
+    return jt.code(shape, dtype, inputs, cpu_src=source, cpu_header=kernels(), data=data)
 
 
 def _backend():
@@ -62,29 +86,31 @@ class _Bilinear(jt.Function):
         stride, padding, groups = self.geometry
         return (stride, stride, padding, padding, 1, 1, groups)
 
-    def parts(self, channels: int, taps: int):
-        """Slices of the channels to sum over, so long that each holds at most LONGEST_SUM products.
-        taps: how many products an output has of each channel.
+    def own_kernel(self, kernel, size) -> str:
+        """The part of kernels.h that computes it on the CPU, "" if none does.
 
-        oneDNN adds up all channels and taps of an output in one float32 chain. With 512 channels
-        that costs a digit against PyTorch; shorter chains win it back.
+        kernel (k, k), size (h, w) of x.
         """
-        if jt.flags.use_cuda or self.geometry[2] > 1:
-            return [slice(None)]
-        n = -(-channels * taps // LONGEST_SUM)
-        return [slice(channels * i // n, channels * (i + 1) // n) for i in range(n)]
+        if jt.flags.use_cuda or tuple(kernel) != (3, 3):
+            return ""
+        if self.geometry == (1, 1, 1) and all(s % 2 == 0 for s in size):
+            return "winograd"
+        return "strided" if self.geometry == (2, 0, 1) and all(s % 2 for s in size) else ""
 
 
 class _Conv(_Bilinear):
     """(x, w) -> y"""
 
     def execute(self, x, w):
+        (n, c, *size), o = x.shape, w.shape[0]
+        own = self.own_kernel(w.shape[2:], size)
+        if own == "winograd":
+            return _call("winograd::conv", [n, o, *size], [x, w], n, c, o, *size)
+        if own == "strided":
+            half = [s // 2 for s in size]
+            return _call("strided::conv", [n, o, *half], [x, w], n, c, o, *half)
         ops, name = _backend()
-        conv, options = getattr(ops, name), self.options()
-        parts = self.parts(x.shape[1], w.shape[2] * w.shape[3])
-        if len(parts) == 1:
-            return conv(x, w, *options)
-        return sum(conv(x[:, p], w[:, p], *options) for p in parts)
+        return getattr(ops, name)(x, w, *self.options())
 
     def grad(self, dy):
         x, w = self.saved
@@ -102,13 +128,14 @@ class _ConvData(_Bilinear):
         self.size = tuple(size)
 
     def execute(self, w, dy):
+        (n, o, *size), c = dy.shape, w.shape[1]
+        own = self.own_kernel(w.shape[2:], self.size)
+        if own == "winograd":
+            return _call("winograd::data", [n, c, *size], [w, dy], n, c, o, *size)
+        if own == "strided":
+            return _call("strided::data", [n, c, *self.size], [w, dy], n, c, o, *size)
         ops, name = _backend()
-        conv, options = getattr(ops, name + "_backward_x"), (*self.size, *self.options())
-        stride = self.geometry[0]
-        parts = self.parts(w.shape[0], w.shape[2] * w.shape[3] // stride**2)
-        if len(parts) == 1:
-            return conv(w, dy, *options)
-        return sum(conv(w[p], dy[:, p], *options) for p in parts)
+        return getattr(ops, name + "_backward_x")(w, dy, *self.size, *self.options())
 
     def grad(self, dx):
         w, dy = self.saved
@@ -123,6 +150,11 @@ class _ConvWeight(_Bilinear):
         self.kernel = tuple(kernel)
 
     def execute(self, x, dy):
+        (n, c, *size), o = x.shape, dy.shape[1]
+        own = self.own_kernel(self.kernel, size)
+        if own:
+            size = dy.shape[2:]
+            return _call(f"{own}::weight", [o, c, *self.kernel], [x, dy], n, c, o, *size)
         ops, name = _backend()
         return getattr(ops, name + "_backward_w")(x, dy, *self.kernel, *self.options())
 
@@ -133,6 +165,8 @@ class _ConvWeight(_Bilinear):
 
 def conv2d(x, w, stride: int = 1, padding: int = 0, groups: int = 1):
     """Cross-correlation. x (n, c, h, w), w (o, c / groups, k, k) -> (n, o, h', w')."""
+    if padding == 0 and x.shape[1:] == w.shape[1:]:  # one product per output: a matrix product
+        return linear(x.reshape(x.shape[0], -1), w.reshape(w.shape[0], -1)).reshape(-1, len(w), 1, 1)
     return _Conv(stride, padding, groups)(x, w)
 
 
@@ -171,25 +205,77 @@ def linear(x, w):
     return _Matmul(False, True)(x, w)
 
 
-class _Blur(jt.Function):
-    """The blur is its own adjoint: derivatives of every order are blurs."""
+class _Smooth(jt.Function):
+    """Blur, then averages of 2x2 neighbours, (n, c, h, w) -> (n, c, h + 1, w + 1); or the adjoint.
+
+    Each is the other's derivative, in every order.
+    """
+
+    def __init__(self, adjoint: bool):
+        self.adjoint = adjoint
 
     def execute(self, x):
+        n, c, h, w = x.shape
+        larger = -1 if self.adjoint else 1
+        shape = [n, c, h + larger, w + larger]
         if jt.flags.use_cuda:
-            taps = jt.array([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
-            c = x.shape[1]
-            return conv2d(x, taps.broadcast([c, 1, 3, 3]), padding=1, groups=c)
-        return jt.code(x.shape, x.dtype, [x], cpu_src=BLUR_ON_CPU, cpu_header="#include <vector>")
+            source = SMOOTH_ON_CUDA % ("true" if self.adjoint else "false")
+            return jt.code(shape, x.dtype, [x], cuda_src=source)
+        function, small = ("adjoint", shape[2:]) if self.adjoint else ("forward", (h, w))
+        return _call(f"smooth::{function}", shape, [x], n * c, *small)
 
     def grad(self, dy):
-        return _Blur()(dy)
+        return _Smooth(not self.adjoint)(dy)
 
 
-def blur(x):
-    """Binomial filter [1 2 1] x [1 2 1] / 16 on every channel, zero padding (ProGAN's successor
-    uses it, section B).
+class _Turn(jt.Function):
+    """Kernels rotated by 180 degrees, inputs and outputs exchanged: (o, c, k, k) -> (c, o, k, k).
+
+    A permutation that is its own inverse, and so its own adjoint.
     """
-    return _Blur()(x)
+
+    def execute(self, w):
+        o, c, h, k = w.shape
+        return w.reindex([c, o, h, k], ["i1", "i0", f"{h - 1}-i2", f"{k - 1}-i3"])
+
+    def grad(self, dw):
+        return _Turn()(dw)
+
+
+def blur_conv2d_avg_pool(x, w):
+    """avg_pool2(conv2d(blur(x), w, padding=1)) with 4 times fewer multiplications.
+
+    x (n, c, 2h, 2w), w (o, c, 3, 3) -> (n, o, h, w). blur: binomial filter [1 2 1] x [1 2 1] / 16,
+    zeros beyond the border (StyleGAN's section 2, "bilinear"). An average of neighbouring outputs
+    is the output for averaged inputs: averages first, the convolution only where they are kept.
+    """
+    return conv2d(_Smooth(False)(x), w, stride=2)
+
+
+def conv_transpose2d_blur(x, w):
+    """The adjoint of `blur_conv2d_avg_pool`: x (n, c, h, w), w (c, o, 3, 3) -> (n, o, 2h, 2w).
+
+    ProGAN's fused upsampling, kernel widened to 4x4 and stride 2, with the blur after it.
+    """
+    return _Smooth(True)(conv_transpose2d(x, w, stride=2))
+
+
+def upsample_conv2d_blur(x, w):
+    """blur(conv2d(upsample2(x), w, padding=1)) with 4 times fewer multiplications.
+
+    x (n, c, h, w), w (o, c, 3, 3) -> (n, o, 2h, 2w). Nearest neighbours are sums of 2x2 neighbours
+    where every second pixel is zero; the sums come after the convolution.
+    """
+    return conv_transpose2d_blur(x, 4 * _Turn()(w))
+
+
+def blurred_ones(h: int, w: int):
+    """Blur of an image of ones: less than 1 only at the borders. (1, 1, h, w)"""
+    rows, columns = np.ones(h, "float32"), np.ones(w, "float32")
+    for x in (rows, columns):
+        x[0] -= 0.25
+        x[-1] -= 0.25
+    return jt.array(np.outer(rows, columns)[None, None]).stop_grad()
 
 
 def upsample2(x):
@@ -202,47 +288,6 @@ def avg_pool2(x):
     """Mean of 2x2 cells: (n, c, 2h, 2w) -> (n, c, h, w)."""
     n, c, h, w = x.shape
     return x.reshape(n, c, h // 2, 2, w // 2, 2).mean(dims=(3, 5))
-
-
-def resampling_taps(flip: bool):
-    """Matrix (9, 16) that takes the 3x3 taps of a kernel to the 4x4 taps of its four one-pixel
-    shifts' sum.
-    """
-    taps = np.zeros((3, 3, 4, 4), dtype="float32")
-    for i, j, di, dj in itertools.product(range(3), range(3), range(2), range(2)):
-        taps[i, j, i + di, j + dj] = 1.0
-    taps = taps.reshape(9, 16)
-    return jt.array(taps[::-1] if flip else taps).stop_grad()
-
-
-def widen(w, flip: bool = False):
-    """Sum of the four one-pixel shifts of (flipped) 3x3 kernels: (a, b, 3, 3) -> (a, b, 4, 4)."""
-    a, b, _, _ = w.shape
-    return _Matmul(False, False)(w.reshape(a * b, 9), resampling_taps(flip)).reshape(a, b, 4, 4)
-
-
-def upsample_conv2d(x, w):
-    """conv2d(upsample2(x), w, padding=1) in one pass over the small grid, 2.25 times fewer
-    multiplications.
-
-    x (n, c, h, w), w (o, c, 3, 3) -> (n, o, 2h, 2w). Nearest neighbours are copies, so the taps
-    that meet one add up.
-    """
-    return conv_transpose2d(x, widen(w, flip=True).transpose(1, 0, 2, 3), stride=2, padding=1)
-
-
-def conv2d_avg_pool(x, w):
-    """avg_pool2(conv2d(x, w, padding=1)) in one pass. x (n, c, 2h, 2w), w (o, c, 3, 3) -> (n, o, h,
-    w).
-    """
-    return conv2d(x, widen(w * 0.25), stride=2, padding=1)
-
-
-def fused_upsample(x, w):
-    """Paper's fused upsampling: kernel (c, o, 3, 3) widened to 4x4, transposed convolution of
-    stride 2.
-    """
-    return conv_transpose2d(x, widen(w * 0.25), stride=2, padding=1)
 
 
 def leaky_relu(x):
