@@ -1,10 +1,11 @@
 // Convolutions and filters for the CPU, float32, images (n, c, h, w). `ops.py` calls them.
 //
-// All are single-purpose: 3x3 kernels of stride 1 with padding 1 on even sizes (winograd), 3x3 kernels
-// of stride 2 without padding from 2h + 1 to h pixels (strided), the binomial filter with a 2x2 average
-// (smooth). The products themselves are oneDNN's sgemm, row-major.
+// 3x3 kernels of stride 1 with padding 1 on even sizes (winograd); blur, convolution and 2x2 average in
+// one (down); what follows a convolution of the generator (styled). The products are oneDNN's sgemm,
+// row-major.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -166,7 +167,7 @@ inline void output_gradient(const float* dy, float* dm, I C, I H, I W, I r0, I r
 }
 
 // x (n, c, h, w) and transformed kernels u (16, o, c) -> y (n, o, h, w)
-inline void products(const float* x, const float* u, float* y, I N, I C, I O, I H, I W) {
+inline void products(const float* x, const float* u, float* y, I N, I C, I O, I H, I W, float scale) {
   const I rows = N * H / 2, step = chunk(rows, W / 2), most = step * W / 2;
   Scratch v = scratch(16 * C * most), m = scratch(16 * O * most);
   for (I r = 0; r < rows; r += step) {
@@ -177,7 +178,7 @@ inline void products(const float* x, const float* u, float* y, I N, I C, I O, I 
     for (I k = 0; k < 16; k++)
       for (I part = 0; part < parts; part++) {
         const I p = P * part / parts, width = P * (part + 1) / parts - p;
-        dnnl_sgemm('N', 'N', O, width, C, 1.f, u + k * O * C, C, v.get() + k * C * P + p, P, 0.f,
+        dnnl_sgemm('N', 'N', O, width, C, scale, u + k * O * C, C, v.get() + k * C * P + p, P, 0.f,
             m.get() + k * O * P + p, P);
       }
     output(m.get(), y, O, H, W, r, end);
@@ -185,21 +186,21 @@ inline void products(const float* x, const float* u, float* y, I N, I C, I O, I 
 }
 
 // x (n, c, h, w), w (o, c, 3, 3) -> y (n, o, h, w)
-inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I H, I W) {
+inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I H, I W, float scale) {
   Scratch u = scratch(16 * O * C);
   kernel(w, u.get(), O, C, false);
-  products(x, u.get(), y, N, C, O, H, W);
+  products(x, u.get(), y, N, C, O, H, W, scale);
 }
 
 // w (o, c, 3, 3), dy (n, o, h, w) -> dx (n, c, h, w)
-inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I H, I W) {
+inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I H, I W, float scale) {
   Scratch u = scratch(16 * O * C);
   kernel(w, u.get(), O, C, true);
-  products(dy, u.get(), dx, N, O, C, H, W);
+  products(dy, u.get(), dx, N, O, C, H, W, scale);
 }
 
 // x (n, c, h, w), dy (n, o, h, w) -> dw (o, c, 3, 3)
-inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I H, I W) {
+inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I H, I W, float scale) {
   const I rows = N * H / 2, step = chunk(rows, W / 2), most = step * W / 2;
   Scratch du = scratch(16 * O * C), v = scratch(16 * C * most), dm = scratch(16 * O * most);
   const I parts = std::min<I>(O, (omp_get_max_threads() + 15) / 16);
@@ -211,7 +212,7 @@ inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I 
     for (I k = 0; k < 16; k++)
       for (I part = 0; part < parts; part++) {
         const I o = O * part / parts, height = O * (part + 1) / parts - o;
-        dnnl_sgemm('N', 'T', height, C, P, 1.f, dm.get() + (k * O + o) * P, P,
+        dnnl_sgemm('N', 'T', height, C, P, scale, dm.get() + (k * O + o) * P, P,
             v.get() + k * C * P, P, r ? 1.f : 0.f, du.get() + (k * O + o) * C, C);
       }
   }
@@ -219,96 +220,6 @@ inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I 
 }
 
 }  // namespace winograd
-
-// Stride 2 from x (n, c, 2h + 1, 2w + 1) to y (n, o, h, w), as products with the matrix of all taps.
-// A row of it: r = image * h + row of y.
-namespace strided {
-
-// x -> taps (c * 9, P) of rows r0..r1
-inline void gather(const float* x, float* taps, I C, I h, I w, I r0, I r1) {
-  const I H = 2 * h + 1, W = 2 * w + 1, P = (r1 - r0) * w;
-  #pragma omp parallel for
-  for (I c = 0; c < C; c++)
-    for (I r = r0; r < r1; r++)
-      for (int k = 0; k < 3; k++) {
-        const float* row = x + ((r / h * C + c) * H + 2 * (r % h) + k) * W;
-        float* out = taps + (c * 9 + k * 3) * P + (r - r0) * w;
-        for (I j = 0; j < w; j++) {
-          out[j] = row[2 * j];
-          out[P + j] = row[2 * j + 1];
-          out[2 * P + j] = row[2 * j + 2];
-        }
-      }
-}
-
-// The adjoint of that: taps -> dx. Rows come in order, the first of an image clears its own.
-inline void scatter(const float* taps, float* dx, I C, I h, I w, I r0, I r1) {
-  const I H = 2 * h + 1, W = 2 * w + 1, P = (r1 - r0) * w;
-  #pragma omp parallel for
-  for (I c = 0; c < C; c++)
-    for (I r = r0; r < r1; r++)
-      for (int k = 0; k < 3; k++) {
-        float* row = dx + ((r / h * C + c) * H + 2 * (r % h) + k) * W;
-        const float* in = taps + (c * 9 + k * 3) * P + (r - r0) * w;
-        if (k || r % h == 0) std::memset(row, 0, W * sizeof(float));
-        for (I j = 0; j < w; j++) {
-          row[2 * j] += in[j];
-          row[2 * j + 1] += in[P + j];
-        }
-        for (I j = 0; j < w; j++) row[2 * j + 2] += in[2 * P + j];
-      }
-}
-
-// Rows r0..r1 of y (n, o, h, w) <-> matrix (o, P)
-template <bool to_matrix, class Images>
-inline void reorder(Images* y, float* matrix, I O, I h, I w, I r0, I r1) {
-  const I P = (r1 - r0) * w;
-  #pragma omp parallel for
-  for (I o = 0; o < O; o++)
-    for (I r = r0; r < r1; r++) {
-      Images* row = y + ((r / h * O + o) * h + r % h) * w;
-      float* place = matrix + o * P + (r - r0) * w;
-      std::memcpy(to_matrix ? place : (float*)row, to_matrix ? row : place, w * sizeof(float));
-    }
-}
-
-// x, w (o, c, 3, 3) -> y
-inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I h, I width) {
-  const I rows = N * h, step = chunk(rows, width);
-  Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);
-  for (I r = 0; r < rows; r += step) {
-    const I end = std::min(rows, r + step), P = (end - r) * width;
-    gather(x, taps.get(), C, h, width, r, end);
-    dnnl_sgemm('N', 'N', O, P, 9 * C, 1.f, w, 9 * C, taps.get(), P, 0.f, m.get(), P);
-    reorder<false>(y, m.get(), O, h, width, r, end);
-  }
-}
-
-// w, dy -> dx
-inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I h, I width) {
-  const I rows = N * h, step = chunk(rows, width);
-  Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);
-  for (I r = 0; r < rows; r += step) {
-    const I end = std::min(rows, r + step), P = (end - r) * width;
-    reorder<true>(dy, m.get(), O, h, width, r, end);
-    dnnl_sgemm('T', 'N', 9 * C, P, O, 1.f, w, 9 * C, m.get(), P, 0.f, taps.get(), P);
-    scatter(taps.get(), dx, C, h, width, r, end);
-  }
-}
-
-// x, dy -> dw (o, c, 3, 3)
-inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I h, I width) {
-  const I rows = N * h, step = chunk(rows, width);
-  Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);
-  for (I r = 0; r < rows; r += step) {
-    const I end = std::min(rows, r + step), P = (end - r) * width;
-    gather(x, taps.get(), C, h, width, r, end);
-    reorder<true>(dy, m.get(), O, h, width, r, end);
-    dnnl_sgemm('N', 'T', O, 9 * C, P, 1.f, m.get(), P, taps.get(), P, r ? 1.f : 0.f, dw, 9 * C);
-  }
-}
-
-}  // namespace strided
 
 // Along one axis: blur [1 2 1] with zeros beyond the border, then sums of neighbours, n -> n + 1, zeros
 // beyond the border of the blurred; and the adjoint, n + 1 -> n. Both axes: times 1 / 64.
@@ -375,4 +286,159 @@ inline void adjoint(const T* y, T* x, I planes, I h, I w) {
 }
 
 }  // namespace smooth
+
+// Blur, 2x2 average, kernel (o, c, 3, 3) with stride 2: from x (n, c, 2h, 2w) to y (n, o, h, w), as
+// products with the matrix of all taps of the smoothed images q (n, c, 2h + 1, 2w + 1). These are made
+// for some images at a time, and never kept. A row of the matrix: r = image * h + row of y.
+namespace down {
+
+// q -> taps (c * 9, P) of rows r0..r1
+inline void gather(const float* q, float* taps, I C, I h, I w, I r0, I r1) {
+  const I H = 2 * h + 1, W = 2 * w + 1, P = (r1 - r0) * w;
+  #pragma omp parallel for
+  for (I c = 0; c < C; c++)
+    for (I r = r0; r < r1; r++)
+      for (int k = 0; k < 3; k++) {
+        const float* row = q + ((r / h * C + c) * H + 2 * (r % h) + k) * W;
+        float* out = taps + (c * 9 + k * 3) * P + (r - r0) * w;
+        for (I j = 0; j < w; j++) {
+          out[j] = row[2 * j];
+          out[P + j] = row[2 * j + 1];
+          out[2 * P + j] = row[2 * j + 2];
+        }
+      }
+}
+
+// The adjoint of that: taps -> dq. Rows come in order, the first of an image clears its own.
+inline void scatter(const float* taps, float* dq, I C, I h, I w, I r0, I r1) {
+  const I H = 2 * h + 1, W = 2 * w + 1, P = (r1 - r0) * w;
+  #pragma omp parallel for
+  for (I c = 0; c < C; c++)
+    for (I r = r0; r < r1; r++)
+      for (int k = 0; k < 3; k++) {
+        float* row = dq + ((r / h * C + c) * H + 2 * (r % h) + k) * W;
+        const float* in = taps + (c * 9 + k * 3) * P + (r - r0) * w;
+        if (k || r % h == 0) std::memset(row, 0, W * sizeof(float));
+        for (I j = 0; j < w; j++) {
+          row[2 * j] += in[j];
+          row[2 * j + 1] += in[P + j];
+        }
+        for (I j = 0; j < w; j++) row[2 * j + 2] += in[2 * P + j];
+      }
+}
+
+// Rows r0..r1 of y (n, o, h, w) <-> matrix (o, P)
+template <bool to_matrix, class Images>
+inline void reorder(Images* y, float* matrix, I O, I h, I w, I r0, I r1) {
+  const I P = (r1 - r0) * w;
+  #pragma omp parallel for
+  for (I o = 0; o < O; o++)
+    for (I r = r0; r < r1; r++) {
+      Images* row = y + ((r / h * O + o) * h + r % h) * w;
+      float* place = matrix + o * P + (r - r0) * w;
+      std::memcpy(to_matrix ? place : (float*)row, to_matrix ? row : place, w * sizeof(float));
+    }
+}
+
+inline I group(I N, I h, I w) { return std::max<I>(1, std::min(N, COLUMNS / (h * w))); }
+
+// x, w -> y
+inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I h, I width, float scale) {
+  const I images = group(N, h, width), step = chunk(images * h, width);
+  Scratch q = scratch(images * C * (2 * h + 1) * (2 * width + 1));
+  Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);
+  for (I n = 0; n < N; n += images) {
+    const I count = std::min(images, N - n), rows = count * h;
+    smooth::forward(x + n * C * 4 * h * width, q.get(), count * C, 2 * h, 2 * width);
+    for (I r = 0; r < rows; r += step) {
+      const I end = std::min(rows, r + step), P = (end - r) * width;
+      gather(q.get(), taps.get(), C, h, width, r, end);
+      dnnl_sgemm('N', 'N', O, P, 9 * C, scale, w, 9 * C, taps.get(), P, 0.f, m.get(), P);
+      reorder<false>(y + n * O * h * width, m.get(), O, h, width, r, end);
+    }
+  }
+}
+
+// w, dy -> dx
+inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I h, I width, float scale) {
+  const I images = group(N, h, width), step = chunk(images * h, width);
+  Scratch dq = scratch(images * C * (2 * h + 1) * (2 * width + 1));
+  Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);
+  for (I n = 0; n < N; n += images) {
+    const I count = std::min(images, N - n), rows = count * h;
+    for (I r = 0; r < rows; r += step) {
+      const I end = std::min(rows, r + step), P = (end - r) * width;
+      reorder<true>(dy + n * O * h * width, m.get(), O, h, width, r, end);
+      dnnl_sgemm('T', 'N', 9 * C, P, O, scale, w, 9 * C, m.get(), P, 0.f, taps.get(), P);
+      scatter(taps.get(), dq.get(), C, h, width, r, end);
+    }
+    smooth::adjoint(dq.get(), dx + n * C * 4 * h * width, count * C, 2 * h, 2 * width);
+  }
+}
+
+// x, dy -> dw
+inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I h, I width, float scale) {
+  const I images = group(N, h, width), step = chunk(images * h, width);
+  Scratch q = scratch(images * C * (2 * h + 1) * (2 * width + 1));
+  Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);
+  for (I n = 0; n < N; n += images) {
+    const I count = std::min(images, N - n), rows = count * h;
+    smooth::forward(x + n * C * 4 * h * width, q.get(), count * C, 2 * h, 2 * width);
+    for (I r = 0; r < rows; r += step) {
+      const I end = std::min(rows, r + step), P = (end - r) * width;
+      gather(q.get(), taps.get(), C, h, width, r, end);
+      reorder<true>(dy + n * O * h * width, m.get(), O, h, width, r, end);
+      dnnl_sgemm('N', 'T', O, 9 * C, P, scale, m.get(), P, taps.get(), P, n + r ? 1.f : 0.f, dw,
+          9 * C);
+    }
+  }
+}
+
+}  // namespace down
+
+// Leaky ReLU of slope 0.2, instance norm (eps 1e-5), scale and shift per image and channel.
+namespace styled {
+
+// x (planes, size), gamma and beta (planes) -> y
+inline void forward(const float* x, const float* gamma, const float* beta, float* y, I planes,
+    I size) {
+  #pragma omp parallel for
+  for (I plane = 0; plane < planes; plane++) {
+    const float* in = x + plane * size;
+    float* out = y + plane * size;
+    float sum = 0, squares = 0;
+    for (I i = 0; i < size; i++) sum += out[i] = std::max(in[i], 0.2f * in[i]);
+    const float mean = sum / size;
+    for (I i = 0; i < size; i++) squares += (out[i] - mean) * (out[i] - mean);
+    const float scale = gamma[plane] / std::sqrt(squares / size + 1e-5f);
+    for (I i = 0; i < size; i++) out[i] = scale * (out[i] - mean) + beta[plane];
+  }
+}
+
+// x, gamma, dy -> dx, dgamma, dbeta
+inline void gradient(const float* x, const float* gamma, const float* dy, float* dx, float* dgamma,
+    float* dbeta, I planes, I size) {
+  #pragma omp parallel for
+  for (I plane = 0; plane < planes; plane++) {
+    const float *in = x + plane * size, *d = dy + plane * size;
+    float* out = dx + plane * size;
+    float sum = 0, squares = 0, shift = 0, along = 0;
+    for (I i = 0; i < size; i++) sum += out[i] = std::max(in[i], 0.2f * in[i]);
+    const float mean = sum / size;
+    for (I i = 0; i < size; i++) {
+      out[i] -= mean;
+      squares += out[i] * out[i];
+      shift += d[i];
+      along += d[i] * out[i];
+    }
+    const float scale = 1 / std::sqrt(squares / size + 1e-5f);
+    dgamma[plane] = along * scale;
+    dbeta[plane] = shift;
+    const float factor = gamma[plane] * scale, a = along * scale * scale / size, b = shift / size;
+    for (I i = 0; i < size; i++)
+      out[i] = factor * (d[i] - b - a * out[i]) * (in[i] > 0 ? 1.f : 0.2f);
+  }
+}
+
+}  // namespace styled
 }  // namespace kernels

@@ -42,18 +42,14 @@ def parameters_below(module, prefixes) -> Dict[str, "jt.Var"]:
 
 
 class Equalized(nn.Module):
-    """A weight stored as N(0, 1) and used times sqrt(2 / fan_in) (ProGAN, section 4.1), and a bias
-    of zeros.
+    """A weight stored as N(0, 1), to be used times `scale` = sqrt(2 / fan_in) (ProGAN, section
+    4.1), and a bias of zeros.
     """
 
     def __init__(self, *shape):
         self.bias = jt.zeros(shape[0])  # first, as the original numbers its parameters
         self.weight_orig = jt.randn(shape)
         self.scale = math.sqrt(2 / np.prod(shape[1:]))
-
-    @property
-    def weight(self):
-        return self.weight_orig * self.scale
 
 
 class EqualConv2d(nn.Module):
@@ -69,14 +65,14 @@ class EqualConv2d(nn.Module):
         self.resample = resample
 
     def execute(self, x):
-        w = self.conv.weight
+        w, scale = self.conv.weight_orig, self.conv.scale
         bias = self.conv.bias.reshape(1, -1, 1, 1)
         if self.resample == "up":
-            y = ops.upsample_conv2d_blur(x, w)
+            y = ops.upsample_conv2d_blur(x, w, scale)
             return y + bias * ops.blurred_ones(*y.shape[2:])
         if self.resample == "down":
-            return ops.blur_conv2d_avg_pool(x, w) + bias
-        return ops.conv2d(x, w, padding=self.padding) + bias
+            return ops.blur_conv2d_avg_pool(x, w, scale) + bias
+        return ops.conv2d(x, w, self.padding, scale) + bias
 
 
 class FusedResample(nn.Module):
@@ -92,11 +88,11 @@ class FusedResample(nn.Module):
         self.up = up
 
     def execute(self, x):
-        w, bias = self.weight * self.scale, self.bias.reshape(1, -1, 1, 1)
+        bias = self.bias.reshape(1, -1, 1, 1)
         if self.up:
-            y = ops.conv_transpose2d_blur(x, w)
+            y = ops.conv_transpose2d_blur(x, self.weight, self.scale)
             return y + bias * ops.blurred_ones(*y.shape[2:])
-        return ops.blur_conv2d_avg_pool(x, w) + bias
+        return ops.blur_conv2d_avg_pool(x, self.weight, self.scale) + bias
 
 
 class EqualLinear(nn.Module):
@@ -106,7 +102,7 @@ class EqualLinear(nn.Module):
         self.linear = Equalized(c_out, c_in)
 
     def execute(self, x):
-        return ops.linear(x, self.linear.weight) + self.linear.bias
+        return ops.linear(x, self.linear.weight_orig) * self.linear.scale + self.linear.bias
 
 
 class LeakyReLU(nn.Module):
@@ -142,7 +138,7 @@ class NoiseInjection(nn.Module):
 
 
 class AdaptiveInstanceNorm(nn.Module):
-    """Equation 1: each channel normalised, then scaled and shifted by the style."""
+    """Leaky ReLU, then equation 1: each channel normalised, then scaled and shifted by the style."""
 
     def __init__(self, channels: int, style_dim: int):
         self.style = EqualLinear(style_dim, channels * 2)
@@ -151,7 +147,7 @@ class AdaptiveInstanceNorm(nn.Module):
     def execute(self, x, w):
         n, c = x.shape[:2]
         style = self.style(w).reshape(n, 2, c, 1, 1)
-        return style[:, 0] * ops.instance_norm(x) + style[:, 1]
+        return ops.styled_activation(x, style[:, 0], style[:, 1])
 
 
 class ConstantInput(nn.Module):
@@ -185,10 +181,8 @@ class StyledConvBlock(nn.Module):
         """x (n, c_in, h, h) or n at the first level, w (n, style_dim), noise (n, 1, 2h, 2h) -> (n,
         c_out, 2h, 2h)
         """
-        x = ops.leaky_relu(self.noise1(self.conv1(x), noise))
-        x = self.adain1(x, w)
-        x = ops.leaky_relu(self.noise2(self.conv2(x), noise))
-        return self.adain2(x, w)
+        x = self.adain1(self.noise1(self.conv1(x), noise), w)
+        return self.adain2(self.noise2(self.conv2(x), noise), w)
 
 
 class Generator(nn.Module):

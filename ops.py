@@ -48,17 +48,17 @@ def kernels() -> str:
     return Path(__file__).with_name("kernels.h").read_text(encoding="utf-8")
 
 
-def _call(function: str, shape, inputs, *numbers):
-    """What a function of kernels.h makes of the inputs and then the numbers: a Var of that shape.
+def _call(function: str, inputs, shapes, *numbers):
+    """What a function of kernels.h makes of the inputs and then the numbers: Vars of those shapes.
 
     The numbers are no part of the source, so each function is compiled once for all sizes.
     """
     data = {f"number{i}": number for i, number in enumerate(numbers)}
-    arguments = [f"in{i}_p" for i in range(len(inputs))] + ["out0_p"]
-    arguments += [f'data["{name}"]' for name in data]
+    arguments = [f"in{i}_p" for i in range(len(inputs))]
+    arguments += [f"out{i}_p" for i in range(len(shapes))] + [f'data["{name}"]' for name in data]
     source = f"kernels::{function}({', '.join(arguments)});"
-    dtype = inputs[0].dtype
-    return jt.code(shape, dtype, inputs, cpu_src=source, cpu_header=kernels(), data=data)
+    types = [inputs[0].dtype] * len(shapes)
+    return jt.code(shapes, types, inputs, cpu_src=source, cpu_header=kernels(), data=data)
 
 
 def _backend():
@@ -68,34 +68,49 @@ def _backend():
     return jt.compile_extern.mkl_ops, "mkl_conv"
 
 
+def _smooth(x, adjoint: bool):
+    """Blur, then averages of 2x2 neighbours, (n, c, h, w) -> (n, c, h + 1, w + 1); or the adjoint.
+
+    On CUDA, where it is a part of `_Bilinear`; without a gradient of its own.
+    """
+    n, c, h, w = x.shape
+    larger = -1 if adjoint else 1
+    source = SMOOTH_ON_CUDA % ("true" if adjoint else "false")
+    return jt.code([n, c, h + larger, w + larger], x.dtype, [x], cuda_src=source)
+
+
 class _Bilinear(jt.Function):
     """One of the three bilinear maps of a convolution; the derivatives of each are the other two.
+
+    With `down` the convolution is that of `blur_conv2d_avg_pool`. All three are multiplied by
+    `scale`: the products do that for nothing, where scaled kernels would be copies to keep.
 
     Jittor hands `execute` copies of the arguments that are cut off from the graph. A `grad` that
     used those would lose the second derivative without a word, so `__call__` keeps the originals.
     """
 
-    def __init__(self, stride: int, padding: int, groups: int):
-        self.geometry = (stride, padding, groups)
+    def __init__(self, stride: int, padding: int, down: bool = False, scale: float = 1.0):
+        self.geometry = (stride, padding, down, scale)
 
     def __call__(self, a, b):
         self.saved = (a, b)
         return super().__call__(a, b)
 
     def options(self):
-        stride, padding, groups = self.geometry
-        return (stride, stride, padding, padding, 1, 1, groups)
+        stride, padding, _, _ = self.geometry
+        return (stride, stride, padding, padding, 1, 1, 1)
 
     def own_kernel(self, kernel, size) -> str:
         """The part of kernels.h that computes it on the CPU, "" if none does.
 
         kernel (k, k), size (h, w) of x.
         """
-        if jt.flags.use_cuda or tuple(kernel) != (3, 3):
+        if jt.flags.use_cuda:
             return ""
-        if self.geometry == (1, 1, 1) and all(s % 2 == 0 for s in size):
-            return "winograd"
-        return "strided" if self.geometry == (2, 0, 1) and all(s % 2 for s in size) else ""
+        if self.geometry[2]:
+            return "down"
+        fits = tuple(kernel) == (3, 3) and all(s % 2 == 0 for s in size)
+        return "winograd" if fits and self.geometry[:2] == (1, 1) else ""
 
 
 class _Conv(_Bilinear):
@@ -103,14 +118,13 @@ class _Conv(_Bilinear):
 
     def execute(self, x, w):
         (n, c, *size), o = x.shape, w.shape[0]
-        own = self.own_kernel(w.shape[2:], size)
-        if own == "winograd":
-            return _call("winograd::conv", [n, o, *size], [x, w], n, c, o, *size)
-        if own == "strided":
-            half = [s // 2 for s in size]
-            return _call("strided::conv", [n, o, *half], [x, w], n, c, o, *half)
+        own, (*_, down, scale) = self.own_kernel(w.shape[2:], size), self.geometry
+        if own:
+            size = [s // 2 for s in size] if down else size
+            return _call(f"{own}::conv", [x, w], [[n, o, *size]], n, c, o, *size, scale)[0]
         ops, name = _backend()
-        return getattr(ops, name)(x, w, *self.options())
+        x = _smooth(x, False) if down else x
+        return getattr(ops, name)(x, w, *self.options()) * scale
 
     def grad(self, dy):
         x, w = self.saved
@@ -123,19 +137,19 @@ class _Conv(_Bilinear):
 class _ConvData(_Bilinear):
     """(w, dy) -> dx, the adjoint of a convolution in x: also known as transposed convolution."""
 
-    def __init__(self, stride, padding, groups, size):
-        super().__init__(stride, padding, groups)
+    def __init__(self, stride, padding, down, scale, size):
+        super().__init__(stride, padding, down, scale)
         self.size = tuple(size)
 
     def execute(self, w, dy):
         (n, o, *size), c = dy.shape, w.shape[1]
-        own = self.own_kernel(w.shape[2:], self.size)
-        if own == "winograd":
-            return _call("winograd::data", [n, c, *size], [w, dy], n, c, o, *size)
-        if own == "strided":
-            return _call("strided::data", [n, c, *self.size], [w, dy], n, c, o, *size)
+        own, (*_, down, scale) = self.own_kernel(w.shape[2:], self.size), self.geometry
+        if own:
+            return _call(f"{own}::data", [w, dy], [[n, c, *self.size]], n, c, o, *size, scale)[0]
         ops, name = _backend()
-        return getattr(ops, name + "_backward_x")(w, dy, *self.size, *self.options())
+        size = [s + 1 for s in self.size] if down else self.size
+        dx = getattr(ops, name + "_backward_x")(w, dy, *size, *self.options())
+        return (_smooth(dx, True) if down else dx) * scale
 
     def grad(self, dx):
         w, dy = self.saved
@@ -145,37 +159,72 @@ class _ConvData(_Bilinear):
 class _ConvWeight(_Bilinear):
     """(x, dy) -> dw, the adjoint of a convolution in w."""
 
-    def __init__(self, stride, padding, groups, kernel):
-        super().__init__(stride, padding, groups)
+    def __init__(self, stride, padding, down, scale, kernel):
+        super().__init__(stride, padding, down, scale)
         self.kernel = tuple(kernel)
 
     def execute(self, x, dy):
         (n, c, *size), o = x.shape, dy.shape[1]
-        own = self.own_kernel(self.kernel, size)
+        own, (*_, down, scale) = self.own_kernel(self.kernel, size), self.geometry
         if own:
-            size = dy.shape[2:]
-            return _call(f"{own}::weight", [o, c, *self.kernel], [x, dy], n, c, o, *size)
+            shape, size = [o, c, *self.kernel], dy.shape[2:]
+            return _call(f"{own}::weight", [x, dy], [shape], n, c, o, *size, scale)[0]
         ops, name = _backend()
-        return getattr(ops, name + "_backward_w")(x, dy, *self.kernel, *self.options())
+        x = _smooth(x, False) if down else x
+        return getattr(ops, name + "_backward_w")(x, dy, *self.kernel, *self.options()) * scale
 
     def grad(self, dw):
         x, dy = self.saved
         return _ConvData(*self.geometry, x.shape[2:])(dw, dy), _Conv(*self.geometry)(x, dw)
 
 
-def conv2d(x, w, stride: int = 1, padding: int = 0, groups: int = 1):
-    """Cross-correlation. x (n, c, h, w), w (o, c / groups, k, k) -> (n, o, h', w')."""
-    if padding == 0 and x.shape[1:] == w.shape[1:]:  # one product per output: a matrix product
-        return linear(x.reshape(x.shape[0], -1), w.reshape(w.shape[0], -1)).reshape(-1, len(w), 1, 1)
-    return _Conv(stride, padding, groups)(x, w)
+def conv2d(x, w, padding: int = 0, scale: float = 1.0):
+    """Cross-correlation times scale. x (n, c, h, w), w (o, c, k, k) -> (n, o, h', w')."""
+    if padding == 0 and x.shape[1:] == w.shape[1:]:  # one place for the kernel: a matrix product
+        y = linear(x.reshape(x.shape[0], -1), w.reshape(w.shape[0], -1)) * scale
+        return y.reshape(*y.shape, 1, 1)
+    return _Conv(1, padding, False, scale)(x, w)
 
 
-def conv_transpose2d(x, w, stride: int = 1, padding: int = 0):
-    """Transposed convolution. x (n, c, h, w), w (c, o, k, k) -> (n, o, (h - 1) stride - 2 padding +
-    k, ...).
+def blur_conv2d_avg_pool(x, w, scale: float = 1.0):
+    """avg_pool2(conv2d(blur(x), scale * w, padding=1)) with 4 times fewer multiplications.
+
+    x (n, c, 2h, 2w), w (o, c, 3, 3) -> (n, o, h, w). blur: binomial filter [1 2 1] x [1 2 1] / 16,
+    zeros beyond the border (StyleGAN's section 2, "bilinear"). An average of neighbouring outputs
+    is the output for averaged inputs: averages first, the convolution only where they are kept.
     """
-    size = [(s - 1) * stride - 2 * padding + k for s, k in zip(x.shape[2:], w.shape[2:])]
-    return _ConvData(stride, padding, 1, size)(w, x)
+    return _Conv(2, 0, True, scale)(x, w)
+
+
+def conv_transpose2d_blur(x, w, scale: float = 1.0):
+    """The adjoint of `blur_conv2d_avg_pool`: x (n, c, h, w), w (c, o, 3, 3) -> (n, o, 2h, 2w).
+
+    ProGAN's fused upsampling, kernel widened to 4x4 and stride 2, with the blur after it.
+    """
+    return _ConvData(2, 0, True, scale, [2 * s for s in x.shape[2:]])(w, x)
+
+
+class _Turn(jt.Function):
+    """Kernels rotated by 180 degrees, inputs and outputs exchanged: (o, c, k, k) -> (c, o, k, k).
+
+    A permutation that is its own inverse, and so its own adjoint.
+    """
+
+    def execute(self, w):
+        o, c, h, k = w.shape
+        return w.reindex([c, o, h, k], ["i1", "i0", f"{h - 1}-i2", f"{k - 1}-i3"])
+
+    def grad(self, dw):
+        return _Turn()(dw)
+
+
+def upsample_conv2d_blur(x, w, scale: float = 1.0):
+    """blur(conv2d(upsample2(x), scale * w, padding=1)) with 4 times fewer multiplications.
+
+    x (n, c, h, w), w (o, c, 3, 3) -> (n, o, 2h, 2w). Nearest neighbours are sums of 2x2 neighbours
+    where every second pixel is zero; the sums come after the convolution.
+    """
+    return conv_transpose2d_blur(x, _Turn()(w), 4 * scale)
 
 
 class _Matmul(jt.Function):
@@ -205,70 +254,6 @@ def linear(x, w):
     return _Matmul(False, True)(x, w)
 
 
-class _Smooth(jt.Function):
-    """Blur, then averages of 2x2 neighbours, (n, c, h, w) -> (n, c, h + 1, w + 1); or the adjoint.
-
-    Each is the other's derivative, in every order.
-    """
-
-    def __init__(self, adjoint: bool):
-        self.adjoint = adjoint
-
-    def execute(self, x):
-        n, c, h, w = x.shape
-        larger = -1 if self.adjoint else 1
-        shape = [n, c, h + larger, w + larger]
-        if jt.flags.use_cuda:
-            source = SMOOTH_ON_CUDA % ("true" if self.adjoint else "false")
-            return jt.code(shape, x.dtype, [x], cuda_src=source)
-        function, small = ("adjoint", shape[2:]) if self.adjoint else ("forward", (h, w))
-        return _call(f"smooth::{function}", shape, [x], n * c, *small)
-
-    def grad(self, dy):
-        return _Smooth(not self.adjoint)(dy)
-
-
-class _Turn(jt.Function):
-    """Kernels rotated by 180 degrees, inputs and outputs exchanged: (o, c, k, k) -> (c, o, k, k).
-
-    A permutation that is its own inverse, and so its own adjoint.
-    """
-
-    def execute(self, w):
-        o, c, h, k = w.shape
-        return w.reindex([c, o, h, k], ["i1", "i0", f"{h - 1}-i2", f"{k - 1}-i3"])
-
-    def grad(self, dw):
-        return _Turn()(dw)
-
-
-def blur_conv2d_avg_pool(x, w):
-    """avg_pool2(conv2d(blur(x), w, padding=1)) with 4 times fewer multiplications.
-
-    x (n, c, 2h, 2w), w (o, c, 3, 3) -> (n, o, h, w). blur: binomial filter [1 2 1] x [1 2 1] / 16,
-    zeros beyond the border (StyleGAN's section 2, "bilinear"). An average of neighbouring outputs
-    is the output for averaged inputs: averages first, the convolution only where they are kept.
-    """
-    return conv2d(_Smooth(False)(x), w, stride=2)
-
-
-def conv_transpose2d_blur(x, w):
-    """The adjoint of `blur_conv2d_avg_pool`: x (n, c, h, w), w (c, o, 3, 3) -> (n, o, 2h, 2w).
-
-    ProGAN's fused upsampling, kernel widened to 4x4 and stride 2, with the blur after it.
-    """
-    return _Smooth(True)(conv_transpose2d(x, w, stride=2))
-
-
-def upsample_conv2d_blur(x, w):
-    """blur(conv2d(upsample2(x), w, padding=1)) with 4 times fewer multiplications.
-
-    x (n, c, h, w), w (o, c, 3, 3) -> (n, o, 2h, 2w). Nearest neighbours are sums of 2x2 neighbours
-    where every second pixel is zero; the sums come after the convolution.
-    """
-    return conv_transpose2d_blur(x, 4 * _Turn()(w))
-
-
 def blurred_ones(h: int, w: int):
     """Blur of an image of ones: less than 1 only at the borders. (1, 1, h, w)"""
     rows, columns = np.ones(h, "float32"), np.ones(w, "float32")
@@ -290,10 +275,33 @@ def avg_pool2(x):
     return x.reshape(n, c, h // 2, 2, w // 2, 2).mean(dims=(3, 5))
 
 
+class _Slope(jt.Function):
+    """dy times the slope of the leaky ReLU, 1 where its output y is positive, else 0.2."""
+
+    def __init__(self, y):
+        self.y = y
+
+    def execute(self, dy):
+        return jt.ternary(self.y > 0, dy, 0.2 * dy)
+
+    def grad(self, v):
+        return _Slope(self.y)(v)
+
+
+class _LeakyReLU(jt.Function):
+    """Keeps its output alone: that tells the slope too."""
+
+    def execute(self, x):
+        self.y = jt.maximum(x, 0.2 * x)
+        return self.y
+
+    def grad(self, dy):
+        return _Slope(self.y)(dy)
+
+
 def leaky_relu(x):
-    """Slope 0.2 below zero; as a product, since the derivative of a choice costs two choices."""
-    slope = (x > 0).float32() * 0.8 + 0.2
-    return x * slope.stop_grad()
+    """Slope 0.2 below zero."""
+    return _LeakyReLU()(x)
 
 
 def pixel_norm(x):
@@ -305,6 +313,56 @@ def instance_norm(x):
     """Zero mean and unit (biased) variance of each image's each channel, eps 1e-5."""
     x = x - x.mean(dims=(2, 3), keepdims=True)
     return x / jt.sqrt((x * x).mean(dims=(2, 3), keepdims=True) + 1e-5)
+
+
+class _StyledActivation(jt.Function):
+    """(x, gamma, beta) -> gamma * instance_norm(leaky_relu(x)) + beta, in one pass on the CPU."""
+
+    def __call__(self, *inputs):
+        self.saved = inputs
+        return super().__call__(*inputs)
+
+    def execute(self, x, gamma, beta):
+        n, c, h, w = x.shape
+        return _call("styled::forward", [x, gamma, beta], [x.shape], n * c, h * w)[0]
+
+    def grad(self, dy):
+        return _StyledActivationGradient()(*self.saved, dy)
+
+
+class _StyledActivationGradient(jt.Function):
+    """(x, gamma, beta, dy) -> dx, dgamma, dbeta"""
+
+    def __call__(self, *inputs):
+        self.saved = inputs
+        return super().__call__(*inputs)
+
+    def execute(self, x, gamma, beta, dy):
+        n, c, h, w = x.shape
+        shapes = [x.shape, gamma.shape, beta.shape]
+        return tuple(_call("styled::gradient", [x, gamma, dy], shapes, n * c, h * w))
+
+    def grad(self, *v):
+        """Rarely asked for: by way of the plain expression."""
+        *inputs, dy = self.saved
+        gradients = jt.grad((styled_activation_plain(*inputs) * dy).sum(), inputs)
+        product = sum((g * u).sum() for g, u in zip(gradients, v) if u is not None)
+        return jt.grad(product, self.saved)
+
+
+def styled_activation_plain(x, gamma, beta):
+    """`styled_activation` step by step."""
+    return gamma * instance_norm(leaky_relu(x)) + beta
+
+
+def styled_activation(x, gamma, beta):
+    """gamma * instance_norm(leaky_relu(x)) + beta (equation 1 and the activation before it).
+
+    x (n, c, h, w), gamma and beta (n, c, 1, 1) -> (n, c, h, w)
+    """
+    if jt.flags.use_cuda or str(x.dtype) != "float32":
+        return styled_activation_plain(x, gamma, beta)
+    return _StyledActivation()(x, gamma, beta)
 
 
 def minibatch_stddev(x):

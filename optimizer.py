@@ -27,36 +27,65 @@ class Adam:
         self.parameters = parameters
         self.beta2, self.eps = beta2, eps
         self.steps = dict.fromkeys(parameters, 0)
-        self.v = {name: jt.zeros(p.shape).stop_grad() for name, p in parameters.items()}
+        self.v = {}  # by name, from a parameter's first step on
         self.lr_mult = {
             name: math.prod([f for prefix, f in (lr_mult or {}).items() if name.startswith(prefix)])
             for name in parameters
         }
 
-    def step(self, loss, names, lr: float) -> None:
-        """One update of the named parameters along the gradient of `loss`; the others keep value,
-        moment and count.
+    def step(self, losses, names, lr: float) -> None:
+        """One update of the named parameters along the gradient of the sum of all losses, given as
+        lists of those that share activations; the other parameters keep value, moment and count.
         """
         names = list(names)
-        gradients = averaged(jt.grad(loss, [self.parameters[name] for name in names]))
-        for name, g in zip(names, gradients):
-            g.stop_grad()  # else the new value holds on to the graph of all iterations before it
+        gradients = averaged(gradient_of_sum(losses, [self.parameters[name] for name in names]))
+        for name in names:
+            g = gradients.pop(0)
             self.steps[name] += 1
+            if name not in self.v:
+                self.v[name] = jt.zeros(g.shape).stop_grad()
             p, v = self.parameters[name], self.v[name]
             correction = math.sqrt(1 - self.beta2 ** self.steps[name])
             v.update(self.beta2 * v + (1 - self.beta2) * g * g)
             p.update(p - lr * self.lr_mult[name] * g / (jt.sqrt(v) / correction + self.eps))
+            del g
+            jt.sync([p, v])  # now, so that the memory of what they replace serves the next one
 
     def state_dict(self) -> dict:
         """Counts and second moments by parameter name, as NumPy arrays."""
-        return {"step": dict(self.steps), "v": {name: v.numpy() for name, v in self.v.items()}}
+        v = {
+            name: self.v[name].numpy() if name in self.v else np.zeros(p.shape, "float32")
+            for name, p in self.parameters.items()
+        }
+        return {"step": dict(self.steps), "v": v}
 
     def load_state_dict(self, state: dict) -> None:
         """Takes what `state_dict` gave; the caller has checked names and shapes."""
-        for name in self.parameters:
-            self.steps[name] = int(state["step"][name])
-            self.v[name].update(jt.array(np.asarray(state["v"][name], dtype="float32")))
+        self.steps = {name: int(state["step"][name]) for name in self.parameters}
+        self.v = {
+            name: jt.array(np.array(state["v"][name], dtype="float32")).stop_grad()
+            for name, steps in self.steps.items()
+            if steps
+        }
         jt.sync_all()
+
+
+def gradient_of_sum(losses, parameters) -> list:
+    """Gradients of the sum of lists of losses, computed for one list after the other, so that there
+    is memory for the activations of one. The losses lose their graphs, which would keep them.
+    """
+    total = None
+    for group in losses:
+        gradients = [g.stop_grad() for g in jt.grad(sum(group), parameters)]
+        for loss in group:
+            loss.stop_grad()
+        jt.sync(gradients)
+        for i in range(len(parameters) if total else 0):
+            total[i] += gradients[i]
+            total[i].sync()
+            gradients[i] = None
+        total = total or gradients
+    return total
 
 
 def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names, decay) -> None:
@@ -67,3 +96,4 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names
     for name in names:
         r, p = running[name], parameters[name].detach()
         r.update(r + (p - r) * (1 - decay))
+        r.sync()

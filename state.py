@@ -94,11 +94,14 @@ class TrainState:
         def score(images):
             return self.discriminator(images, phase.step, phase.alpha)
 
-        fake = self.fake_images(phase, latents, crossover, noise).detach()
+        with jt.no_grad():
+            fake = self.fake_images(phase, latents, crossover, noise)
+            fake.sync()  # else its activations would wait with the discriminator's
         eps = None if eps is None else jt.array(eps)
         parts = self.discriminator_loss(score, jt.array(real), fake, self.config.gp_weight, eps)
         names = self.discriminator.used_parameters(phase.step, phase.alpha)
-        self.d_optimizer.step(sum(parts), names, phase.lr)
+        real, fake, penalty = parts
+        self.d_optimizer.step([[real, penalty], [fake]], names, phase.lr)
         return parts
 
     def generator_step(self, phase, latents, crossover, noise):
@@ -106,7 +109,7 @@ class TrainState:
         fake = self.fake_images(phase, latents, crossover, noise)
         loss = self.generator_loss(self.discriminator(fake, phase.step, phase.alpha))
         names = self.generator.used_parameters(phase.step, phase.alpha)
-        self.g_optimizer.step(loss, names, phase.lr)
+        self.g_optimizer.step([[loss]], names, phase.lr)
         return loss
 
     def fake_images(self, phase, latents, crossover, noise):
