@@ -343,11 +343,11 @@ class _StyledActivationGradient(jt.Function):
         return tuple(_call("styled::gradient", [x, gamma, dy], shapes, n * c, h * w))
 
     def grad(self, *v):
-        """Rarely asked for: by way of the plain expression."""
-        *inputs, dy = self.saved
+        """Rarely asked for: by way of the plain expression. Of clones, for dy may depend on x."""
+        *inputs, dy = clones = [x.clone() for x in self.saved]
         gradients = jt.grad((styled_activation_plain(*inputs) * dy).sum(), inputs)
         product = sum((g * u).sum() for g, u in zip(gradients, v) if u is not None)
-        return jt.grad(product, self.saved)
+        return jt.grad(product, clones)
 
 
 def styled_activation_plain(x, gamma, beta):

@@ -23,38 +23,45 @@ def windows(x, kernel, stride, padding, size):
         yield i, j, (slice(None), slice(None), rows, columns), x
 
 
-def conv(x, w, stride, padding, groups):
-    n, c, h, _ = x.shape
+def smoothing(size):
+    """Matrix (size + 1, size) of blur and sum of neighbours along one axis, times 1 / 8."""
+    blur = 2 * np.eye(size) + np.eye(size, k=1) + np.eye(size, k=-1)
+    return (np.eye(size + 1, size) + np.eye(size + 1, size, k=-1)) @ blur / 8
+
+
+def smooth(x):
+    return np.einsum("kh,nchw,lw->nckl", smoothing(x.shape[2]), x, smoothing(x.shape[3]))
+
+
+def smooth_adjoint(y):
+    h, w = (s - 1 for s in y.shape[2:])
+    return np.einsum("kh,nckl,lw->nchw", smoothing(h), y, smoothing(w))
+
+
+def conv(x, w, stride, padding, down=False, scale=1.0):
+    x = smooth(x) if down else x
     size = [(s + 2 * padding - k) // stride + 1 for s, k in zip(x.shape[2:], w.shape[2:])]
-    y = np.zeros((n, w.shape[0], *size))
+    y = np.zeros((len(x), len(w), *size))
     for i, j, place, padded in windows(x, w.shape[2:], stride, padding, size):
-        if groups == 1:
-            y += np.moveaxis(np.tensordot(w[:, :, i, j], padded[place], (1, 1)), 0, 1)
-        else:
-            y += w[:, 0, i, j].reshape(1, -1, 1, 1) * padded[place]
-    return y
+        y += np.moveaxis(np.tensordot(w[:, :, i, j], padded[place], (1, 1)), 0, 1)
+    return scale * y
 
 
-def conv_data(w, dy, stride, padding, groups, size):
-    c = w.shape[1] * groups
-    dx = np.zeros((dy.shape[0], c, size[0] + 2 * padding, size[1] + 2 * padding))
+def conv_data(w, dy, stride, padding, down, scale, size):
+    h, v = (s + down + 2 * padding for s in size)
+    dx = np.zeros((len(dy), w.shape[1], h, v))
     for i, j, place, _ in windows(dx[:, :, :1, :1], w.shape[2:], stride, 0, dy.shape[2:]):
-        if groups == 1:
-            dx[place] += np.moveaxis(np.tensordot(w[:, :, i, j], dy, (0, 1)), 0, 1)
-        else:
-            dx[place] += w[:, 0, i, j].reshape(1, -1, 1, 1) * dy
-    return dx[:, :, padding : padding + size[0], padding : padding + size[1]]
+        dx[place] += np.moveaxis(np.tensordot(w[:, :, i, j], dy, (0, 1)), 0, 1)
+    dx = scale * dx[:, :, padding : h - padding, padding : v - padding]
+    return smooth_adjoint(dx) if down else dx
 
 
-def conv_weight(x, dy, stride, padding, groups, kernel):
-    o, c = dy.shape[1], x.shape[1]
-    dw = np.zeros((o, c // groups, *kernel))
+def conv_weight(x, dy, stride, padding, down, scale, kernel):
+    x = smooth(x) if down else x
+    dw = np.zeros((dy.shape[1], x.shape[1], *kernel))
     for i, j, place, padded in windows(x, kernel, stride, padding, dy.shape[2:]):
-        if groups == 1:
-            dw[:, :, i, j] = np.tensordot(dy, padded[place], ((0, 2, 3), (0, 2, 3)))
-        else:
-            dw[:, 0, i, j] = (dy * padded[place]).sum((0, 2, 3))
-    return dw
+        dw[:, :, i, j] = np.tensordot(dy, padded[place], ((0, 2, 3), (0, 2, 3)))
+    return scale * dw
 
 
 def exact(x):

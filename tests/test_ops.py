@@ -8,13 +8,16 @@ import ops
 from ops import jt
 
 RNG = np.random.RandomState(0)
-GEOMETRIES = [  # stride, padding, groups, kernel, channels in, out, size
-    (1, 1, 1, 3, 5, 7, 6),
-    (2, 1, 1, 4, 8, 8, 8),
-    (1, 0, 1, 4, 6, 3, 4),
-    (1, 0, 1, 1, 3, 8, 5),
-    (1, 1, 8, 3, 8, 8, 6),
-    (1, 1, 1, 3, 300, 290, 4),  # longer sums than LONGEST_SUM: taken in parts
+GEOMETRIES = [  # stride, padding, down, scale; kernel, channels in, out, size
+    (1, 1, False, 1.0, 3, 5, 7, 6),
+    (1, 1, False, 0.5, 3, 6, 5, 5),  # odd: not Winograd's
+    (2, 1, False, 1.0, 4, 8, 8, 8),
+    (1, 0, False, 0.5, 1, 3, 8, 5),
+    (1, 1, False, 0.5, 3, 300, 290, 4),  # long sums
+    (1, 1, False, 1.0, 3, 3, 2, 36),  # more tiles than are taken at once
+    (2, 0, True, 1.0, 3, 5, 7, 2),
+    (2, 0, True, 0.5, 3, 5, 7, 6),
+    (2, 0, True, 1.0, 3, 2, 3, 36),  # more taps than are taken at once
 ]
 
 
@@ -30,13 +33,13 @@ def assert_close(ours, exact, bar=3e-6):
 
 @pytest.fixture(params=GEOMETRIES, ids=str)
 def case(request):
-    stride, padding, groups, k, c, o, size = request.param
-    return (stride, padding, groups), draw(2, c, size, size), draw(o, c // groups, k, k)
+    *geometry, k, c, o, size = request.param
+    return geometry, draw(2, c, size, size), draw(o, c, k, k)
 
 
 def test_conv2d(case):
     geometry, x, w = case
-    assert_close(ops.conv2d(jt.array(x), jt.array(w), *geometry), oracle.conv(x, w, *geometry))
+    assert_close(ops._Conv(*geometry)(jt.array(x), jt.array(w)), oracle.conv(x, w, *geometry))
 
 
 def test_conv2d_first_derivatives(case):
@@ -44,7 +47,7 @@ def test_conv2d_first_derivatives(case):
     y = oracle.conv(x, w, *geometry)
     weight = draw(*y.shape)
     vx, vw = jt.array(x), jt.array(w)
-    dx, dw = jt.grad((ops.conv2d(vx, vw, *geometry) * jt.array(weight)).sum(), [vx, vw])
+    dx, dw = jt.grad((ops._Conv(*geometry)(vx, vw) * jt.array(weight)).sum(), [vx, vw])
     assert_close(dx, oracle.conv_data(w, weight, *geometry, x.shape[2:]))
     assert_close(dw, oracle.conv_weight(x, weight, *geometry, w.shape[2:]))
 
@@ -55,7 +58,7 @@ def test_conv2d_second_derivatives(case):
     y = oracle.conv(x, w, *geometry)
     a = draw(*y.shape)
     vx, vw = jt.array(x), jt.array(w)
-    vy = ops.conv2d(vx, vw, *geometry)
+    vy = ops._Conv(*geometry)(vx, vw)
     u = jt.grad((jt.array(a) * vy * vy).sum() / 2, vx)
     dx, dw = jt.grad((u * u).sum() / 2, [vx, vw])
 
@@ -68,15 +71,14 @@ def test_conv2d_second_derivatives(case):
     assert_close(dw, through_gradient + through_output, 1e-5)
 
 
-def test_conv_transpose2d_derivatives():
-    x, w = draw(2, 6, 4, 4), draw(6, 5, 4, 4)
+def test_convolution_with_a_kernel_as_large_as_the_image():
+    x, w, weight = draw(3, 6, 4, 4), draw(5, 6, 4, 4), draw(3, 5, 1, 1)
     vx, vw = jt.array(x), jt.array(w)
-    y = ops.conv_transpose2d(vx, vw, stride=2, padding=1)
-    assert_close(y, oracle.conv_data(w, x, 2, 1, 1, (8, 8)))
-    weight = draw(*y.shape)
+    y = ops.conv2d(vx, vw, scale=0.5)
+    assert_close(y, oracle.conv(x, w, 1, 0, False, 0.5))
     dx, dw = jt.grad((y * jt.array(weight)).sum(), [vx, vw])
-    assert_close(dx, oracle.conv(weight, w, 2, 1, 1))
-    assert_close(dw, oracle.conv_weight(weight, x, 2, 1, 1, (4, 4)))
+    assert_close(dx, oracle.conv_data(w, weight, 1, 0, False, 0.5, (4, 4)))
+    assert_close(dw, oracle.conv_weight(x, weight, 1, 0, False, 0.5, (4, 4)))
 
 
 @pytest.mark.parametrize("transpose", [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -98,30 +100,15 @@ def test_matmul_derivatives(transpose):
     assert_close(h, expected.T if tb else expected, 1e-5)
 
 
-def test_blur_is_the_binomial_filter_with_zero_borders():
-    x = np.zeros((1, 2, 5, 5), "float32")
-    x[0, 0, 2, 2] = x[0, 1, 0, 0] = 16
-    y = ops.blur(jt.array(x)).numpy()
-    assert (y[0, 0, 1:4, 1:4] == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]).all()
-    assert (y[0, 1, :2, :2] == [[4, 2], [2, 1]]).all()
-    assert y.sum() == 16 + 9
+def blurred(x):
+    padded = np.pad(x.astype("float64"), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
 
 
-def test_blur_differentiates_twice():
-    """It is symmetric, B: of sum((B x)^3) the gradient is g = 3 B (B x)^2, and of sum(c g) the
-    gradient is 6 B (B x * B c).
-    """
-
-    def blurred(a):
-        padded = np.pad(a.astype("float64"), ((0, 0), (0, 0), (1, 1), (1, 1)))
-        rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
-        return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
-
-    x, c = draw(2, 3, 5, 7), draw(2, 3, 5, 7)
-    vx = jt.array(x)
-    g = jt.grad((ops.blur(vx) ** 3).sum(), vx)
-    assert_close(g, 3 * blurred(blurred(x) ** 2))
-    assert_close(jt.grad((jt.array(c) * g).sum(), vx), 6 * blurred(blurred(x) * blurred(c)))
+def pooled(x):
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
 
 
 def test_resampling():
@@ -131,24 +118,53 @@ def test_resampling():
     assert (ops.avg_pool2(jt.array(up)).numpy() == x).all()
 
 
-def test_upsample_conv2d_equals_its_two_steps():
-    x, w = draw(2, 6, 5, 5), draw(4, 6, 3, 3)
-    exact = oracle.conv(x.repeat(2, 2).repeat(2, 3), w, 1, 1, 1)
-    assert_close(ops.upsample_conv2d(jt.array(x), jt.array(w)), exact)
+@pytest.mark.parametrize("size", [1, 2, 5, 20])
+def test_upsample_conv2d_blur_equals_its_three_steps(size):
+    x, w = draw(2, 6, size, size), draw(4, 6, 3, 3)
+    exact = blurred(oracle.conv(x.repeat(2, 2).repeat(2, 3), w, 1, 1))
+    assert_close(ops.upsample_conv2d_blur(jt.array(x), jt.array(w)), exact)
+    assert_close(ops.upsample_conv2d_blur(jt.array(x), jt.array(w), 0.3), 0.3 * exact)
 
 
-def test_conv2d_avg_pool_equals_its_two_steps():
-    x, w = draw(2, 6, 8, 8), draw(4, 6, 3, 3)
-    exact = oracle.conv(x, w, 1, 1, 1).reshape(2, 4, 4, 2, 4, 2).mean((3, 5))
-    assert_close(ops.conv2d_avg_pool(jt.array(x), jt.array(w)), exact)
+def test_upsample_conv2d_blur_differentiates_twice():
+    """y is linear in w: of |u|^2 / 2, u the gradient in x of |y|^2 / 2, by finite differences."""
+    x, w, direction = draw(1, 3, 4, 4), draw(2, 3, 3, 3), draw(2, 3, 3, 3)
+
+    def matrix(w):  # (x's elements, y's elements), from the definition
+        one = np.eye(x.size).reshape(-1, *x.shape[1:]).repeat(2, 2).repeat(2, 3)
+        return blurred(oracle.conv(one, w, 1, 1)).reshape(x.size, -1)
+
+    def penalty(w):
+        m = matrix(w)
+        u = m @ (m.T @ x.reshape(-1).astype("float64"))
+        return u @ u / 2
+
+    vx, vw = jt.array(x), jt.array(w)
+    u = jt.grad((ops.upsample_conv2d_blur(vx, vw) ** 2).sum() / 2, vx)
+    dw = jt.grad((u * u).sum() / 2, vw).numpy()
+    w, h = w.astype("float64"), 1e-4
+    exact = (penalty(w + h * direction) - penalty(w - h * direction)) / (2 * h)
+    assert abs((dw * direction).sum() - exact) <= 1e-5 * abs(exact)
 
 
-def test_widened_kernel_differentiates_back_to_the_stored_one():
-    w, weight = draw(3, 2, 3, 3), draw(3, 2, 4, 4)
-    vw = jt.array(w)
-    gradient = jt.grad((ops.widen(vw) * jt.array(weight)).sum(), vw)
-    exact = sum(weight[:, :, i : i + 3, j : j + 3] for i in (0, 1) for j in (0, 1))
-    assert_close(gradient, exact)
+@pytest.mark.parametrize("size", [2, 4, 10, 40])
+def test_blur_conv2d_avg_pool_equals_its_three_steps(size):
+    x, w = draw(2, 6, size, size), draw(4, 6, 3, 3)
+    exact = pooled(oracle.conv(blurred(x), w, 1, 1))
+    assert_close(ops.blur_conv2d_avg_pool(jt.array(x), jt.array(w)), exact)
+    assert_close(ops.blur_conv2d_avg_pool(jt.array(x), jt.array(w), 0.3), 0.3 * exact)
+
+
+def test_fused_upsampling_equals_its_steps():
+    """Kernel padded and shifted four times, averaged; transposed convolution; blur."""
+    x, w = draw(2, 6, 5, 5), draw(6, 4, 3, 3)
+    shifted = [np.pad(w, ((0, 0), (0, 0), (i, 1 - i), (j, 1 - j))) for i in (0, 1) for j in (0, 1)]
+    exact = blurred(oracle.conv_data(sum(shifted) / 4, x, 2, 1, False, 1.0, (10, 10)))
+    assert_close(ops.conv_transpose2d_blur(jt.array(x), jt.array(w)), exact)
+
+
+def test_blurred_ones():
+    assert (ops.blurred_ones(4, 6).numpy() == blurred(np.ones((1, 1, 4, 6)))).all()
 
 
 def test_normalisations():
@@ -164,6 +180,37 @@ def test_leaky_relu():
     y = ops.leaky_relu(x)
     np.testing.assert_allclose(y.numpy(), [-0.4, -0.1, 0.5, 3.0], rtol=1e-6)
     np.testing.assert_allclose(jt.grad(y.sum(), x).numpy(), [0.2, 0.2, 1, 1], rtol=1e-6)
+
+
+def test_leaky_relu_differentiates_twice():
+    """Of sum(c y^2) the gradient is g = 2 c s y with the slope s, of sum(g^2) it is 8 c^2 s^3 y."""
+    x, c = draw(3, 7), draw(3, 7)
+    vx = jt.array(x)
+    g = jt.grad((jt.array(c) * ops.leaky_relu(vx) ** 2).sum(), vx)
+    s = np.where(x > 0, 1, 0.2)
+    assert_close(g, 2 * c * s * s * x)
+    assert_close(jt.grad((g * g).sum(), vx), 8 * c**2 * s**4 * x)
+
+
+def test_styled_activation_and_its_derivatives():
+    """The kernel against the plain expression, whose operators are tested above; to the second
+    order.
+    """
+    inputs = [draw(2, 3, 6, 6), draw(2, 3, 1, 1), draw(2, 3, 1, 1)]
+    a, b = jt.array(draw(2, 3, 6, 6)), [jt.array(draw(*x.shape)) for x in inputs]
+    results = []
+    for function in (ops.styled_activation, ops.styled_activation_plain):
+        v = [jt.array(x) for x in inputs]
+        y = function(*v)
+        first = jt.grad((a * y**2).sum(), v)
+        second = jt.grad(sum((g * u).sum() for g, u in zip(first, b)), v)
+        results.append([x.numpy() for x in (y, *first, *second)])
+    for ours, plain in zip(*results):
+        assert_close(ours, plain, 2e-5)
+    x, gamma, beta = (x.astype("float64") for x in inputs)
+    x = np.where(x > 0, x, 0.2 * x)
+    x = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + 1e-5)
+    assert_close(results[0][0], gamma * x + beta)
 
 
 def test_minibatch_stddev():

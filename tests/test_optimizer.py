@@ -18,7 +18,7 @@ def test_constant_gradient_moves_by_the_learning_rate():
     p = {"a": jt.array(np.array([1.0, -2.0], "float32"))}
     adam = Adam(p)
     for _ in range(5):
-        adam.step(loss_of(p, {"a": np.array([3.0, -0.5], "float32")}), ["a"], lr=0.01)
+        adam.step([[loss_of(p, {"a": np.array([3.0, -0.5], "float32")})]], ["a"], lr=0.01)
     np.testing.assert_allclose(p["a"].numpy(), [1 - 0.05, -2 + 0.05], rtol=1e-6)
 
 
@@ -28,7 +28,7 @@ def test_follows_the_recursion_for_changing_gradients():
     adam, expected, v = Adam(p), np.zeros(4), np.zeros(4)
     for t in range(1, 21):
         g = rng.standard_normal(4)
-        adam.step(loss_of(p, {"a": g.astype("float32")}), ["a"], lr=0.01)
+        adam.step([[loss_of(p, {"a": g.astype("float32")})]], ["a"], lr=0.01)
         v = 0.99 * v + 0.01 * g * g
         expected -= 0.01 * g / (np.sqrt(v) / math.sqrt(1 - 0.99**t) + 1e-8)
     np.testing.assert_allclose(p["a"].numpy(), expected, rtol=1e-4, atol=1e-6)
@@ -40,11 +40,11 @@ def test_parameter_that_joins_at_iteration_100_starts_afresh():
     adam = Adam(p)
     g = np.array([0.1, 2.0, -5.0], "float32")
     for _ in range(99):
-        adam.step(loss_of(p, {"old": g}), ["old"], lr=0.001)
+        adam.step([[loss_of(p, {"old": g})]], ["old"], lr=0.001)
         jt.sync_all()
     assert (p["new"].numpy() == 1).all() and adam.steps == {"old": 99, "new": 0}
-    assert (adam.v["new"].numpy() == 0).all()
-    adam.step(loss_of(p, {"old": g, "new": g}), ["old", "new"], lr=0.001)
+    assert (adam.state_dict()["v"]["new"] == 0).all()
+    adam.step([[loss_of(p, {"old": g, "new": g})]], ["old", "new"], lr=0.001)
     np.testing.assert_allclose(p["new"].numpy(), 1 - 0.001 * np.sign(g), rtol=1e-6)
     np.testing.assert_allclose(p["old"].numpy(), 1 - 0.1 * np.sign(g), rtol=1e-4)
     assert adam.steps == {"old": 100, "new": 1}
@@ -54,7 +54,7 @@ def test_learning_rate_factor_applies_to_its_prefix_alone():
     p = {"style.1": jt.ones((2,)), "generator.1": jt.ones((2,))}
     adam = Adam(p, lr_mult={"style.": 0.01})
     g = np.ones(2, "float32")
-    adam.step(loss_of(p, {"style.1": g, "generator.1": g}), list(p), lr=0.1)
+    adam.step([[loss_of(p, {"style.1": g, "generator.1": g})]], list(p), lr=0.1)
     np.testing.assert_allclose(p["style.1"].numpy(), 0.999, rtol=1e-6)
     np.testing.assert_allclose(p["generator.1"].numpy(), 0.9, rtol=1e-6)
 
@@ -62,7 +62,7 @@ def test_learning_rate_factor_applies_to_its_prefix_alone():
 def test_state_goes_out_and_in():
     p = {"a": jt.ones((2,)), "b": jt.ones((1,))}
     adam = Adam(p)
-    adam.step(loss_of(p, {"a": np.array([1.0, 2.0], "float32")}), ["a"], lr=0.1)
+    adam.step([[loss_of(p, {"a": np.array([1.0, 2.0], "float32")})]], ["a"], lr=0.1)
     other = Adam({"a": jt.ones((2,)), "b": jt.ones((1,))})
     other.load_state_dict(adam.state_dict())
     assert other.steps == {"a": 1, "b": 0}
