@@ -188,11 +188,12 @@ def mixing(artist, options, k: int = 0):
 
 def noise(artist, options):
     """Rows of one latent under different noise, and last how much each pixel varies: the standard
-    deviation over n_noise images, white where it is largest (figure 4).
+    deviation over n_noise images, white where it is largest (figure 4). What is below an eighth of
+    a grey level may be rounding: it is not made visible.
     """
     seeds = seeds_of(options, options.n_row)
     rows = [spread(artist, styles, options) for styles in artist.styles(seeds)]
-    largest = max(deviation.max() for _, deviation in rows) or 1.0
+    largest = max(1e-3, *(deviation.max() for _, deviation in rows))
     for images, deviation in rows:
         yield np.concatenate([images, np.repeat(deviation / largest * 2 - 1, 3, axis=1)])
 

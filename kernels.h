@@ -1,8 +1,8 @@
 // Convolutions and filters for the CPU, float32, images (n, c, h, w). `ops.py` calls them.
 //
-// 3x3 kernels of stride 1 with padding 1 on even sizes (winograd); blur, convolution and 2x2 average in
-// one (down); what follows a convolution of the generator (styled). The products are oneDNN's sgemm,
-// row-major.
+// 3x3 kernels of stride 1 with padding 1 on even sizes (winograd); blur, convolution and 2x2
+// average in one (down); what follows a convolution of the generator (styled). The products are
+// oneDNN's sgemm, row-major.
 
 #include <algorithm>
 #include <cmath>
@@ -167,7 +167,8 @@ inline void output_gradient(const float* dy, float* dm, I C, I H, I W, I r0, I r
 }
 
 // x (n, c, h, w) and transformed kernels u (16, o, c) -> y (n, o, h, w)
-inline void products(const float* x, const float* u, float* y, I N, I C, I O, I H, I W, float scale) {
+inline void products(const float* x, const float* u, float* y, I N, I C, I O, I H, I W,
+    float scale) {
   const I rows = N * H / 2, step = chunk(rows, W / 2), most = step * W / 2;
   Scratch v = scratch(16 * C * most), m = scratch(16 * O * most);
   for (I r = 0; r < rows; r += step) {
@@ -186,21 +187,24 @@ inline void products(const float* x, const float* u, float* y, I N, I C, I O, I 
 }
 
 // x (n, c, h, w), w (o, c, 3, 3) -> y (n, o, h, w)
-inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I H, I W, float scale) {
+inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I H, I W,
+    float scale) {
   Scratch u = scratch(16 * O * C);
   kernel(w, u.get(), O, C, false);
   products(x, u.get(), y, N, C, O, H, W, scale);
 }
 
 // w (o, c, 3, 3), dy (n, o, h, w) -> dx (n, c, h, w)
-inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I H, I W, float scale) {
+inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I H, I W,
+    float scale) {
   Scratch u = scratch(16 * O * C);
   kernel(w, u.get(), O, C, true);
   products(dy, u.get(), dx, N, O, C, H, W, scale);
 }
 
 // x (n, c, h, w), dy (n, o, h, w) -> dw (o, c, 3, 3)
-inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I H, I W, float scale) {
+inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I H, I W,
+    float scale) {
   const I rows = N * H / 2, step = chunk(rows, W / 2), most = step * W / 2;
   Scratch du = scratch(16 * O * C), v = scratch(16 * C * most), dm = scratch(16 * O * most);
   const I parts = std::min<I>(O, (omp_get_max_threads() + 15) / 16);
@@ -221,11 +225,11 @@ inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I 
 
 }  // namespace winograd
 
-// Along one axis: blur [1 2 1] with zeros beyond the border, then sums of neighbours, n -> n + 1, zeros
-// beyond the border of the blurred; and the adjoint, n + 1 -> n. Both axes: times 1 / 64.
+// Along one axis: blur [1 2 1] with zeros beyond the border, then sums of neighbours, n -> n + 1,
+// zeros beyond the border of the blurred; and the adjoint, n + 1 -> n. Both axes: times 1 / 64.
 namespace smooth {
 
-// Horizontally, in (w + 2) with zeros at both ends -> out (w + 1); t (w + 2) has zeros at both ends too
+// Horizontally, in (w + 2) -> out (w + 1); in and t (w + 2) have zeros at both ends
 template <class T>
 inline void row_forward(const T* in, T* t, T* out, I w) {
   for (I j = 0; j < w; j++) t[j + 1] = in[j] + 2 * in[j + 1] + in[j + 2];
@@ -248,8 +252,8 @@ inline void forward(const T* x, T* y, I planes, I h, I w) {
     #pragma omp for
     for (I plane = 0; plane < planes; plane++) {
       const T* in = x + plane * h * w;
-      // q[k] = b[k - 1] + b[k] with b = blurred, so q[k] = x[k - 2] + 3 x[k - 1] + 3 x[k] + x[k + 1]
-      // but at the borders
+      // q[k] = b[k - 1] + b[k] with b = blurred; so q[k] = x[k - 2] + 3 x[k - 1] + 3 x[k] +
+      // x[k + 1] but at the borders
       for (I k = 0; k <= h; k++) {
         const T* a = k > 1 ? in + (k - 2) * w : zero.data();
         const T* b = k > 0 ? in + (k - 1) * w : zero.data();
@@ -288,8 +292,8 @@ inline void adjoint(const T* y, T* x, I planes, I h, I w) {
 }  // namespace smooth
 
 // Blur, 2x2 average, kernel (o, c, 3, 3) with stride 2: from x (n, c, 2h, 2w) to y (n, o, h, w), as
-// products with the matrix of all taps of the smoothed images q (n, c, 2h + 1, 2w + 1). These are made
-// for some images at a time, and never kept. A row of the matrix: r = image * h + row of y.
+// products with the matrix of all taps of the smoothed images q (n, c, 2h + 1, 2w + 1). These are
+// made for some images at a time, and never kept. A row of the matrix: r = image * h + row of y.
 namespace down {
 
 // q -> taps (c * 9, P) of rows r0..r1
@@ -343,7 +347,8 @@ inline void reorder(Images* y, float* matrix, I O, I h, I w, I r0, I r1) {
 inline I group(I N, I h, I w) { return std::max<I>(1, std::min(N, COLUMNS / (h * w))); }
 
 // x, w -> y
-inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I h, I width, float scale) {
+inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I h, I width,
+    float scale) {
   const I images = group(N, h, width), step = chunk(images * h, width);
   Scratch q = scratch(images * C * (2 * h + 1) * (2 * width + 1));
   Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);
@@ -360,7 +365,8 @@ inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I h, I
 }
 
 // w, dy -> dx
-inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I h, I width, float scale) {
+inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I h, I width,
+    float scale) {
   const I images = group(N, h, width), step = chunk(images * h, width);
   Scratch dq = scratch(images * C * (2 * h + 1) * (2 * width + 1));
   Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);
@@ -377,7 +383,8 @@ inline void data(const float* w, const float* dy, float* dx, I N, I C, I O, I h,
 }
 
 // x, dy -> dw
-inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I h, I width, float scale) {
+inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I h, I width,
+    float scale) {
   const I images = group(N, h, width), step = chunk(images * h, width);
   Scratch q = scratch(images * C * (2 * h + 1) * (2 * width + 1));
   Scratch taps = scratch(9 * C * step * width), m = scratch(O * step * width);

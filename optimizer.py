@@ -76,15 +76,18 @@ def gradient_of_sum(losses, parameters) -> list:
     """
     total = None
     for group in losses:
-        gradients = [g.stop_grad() for g in jt.grad(sum(group), parameters)]
-        for loss in group:
+        loss = sum(group)
+        with jt.no_grad():  # nobody differentiates these once more
+            gradients = jt.grad(loss, parameters)
+            if total:
+                gradients = [total.pop(0) + g for g in gradients]
+        for loss in [loss, *group]:
             loss.stop_grad()
-        jt.sync(gradients)
-        for i in range(len(parameters) if total else 0):
-            total[i] += gradients[i]
-            total[i].sync()
-            gradients[i] = None
-        total = total or gradients
+        if total is None:
+            jt.sync(gradients)
+        for g in gradients:  # one by one: each sum takes the place of its terms
+            g.sync(False, False)
+        total = gradients
     return total
 
 

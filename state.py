@@ -76,7 +76,8 @@ class TrainState:
         self.running = new_generator(config)
         self.g_parameters = dict(self.generator.named_parameters())
         self.running_parameters = dict(self.running.named_parameters())
-        assign(self.running_parameters, to_arrays(self.generator))
+        for name, p in self.running_parameters.items():
+            p.update(self.g_parameters[name].detach())  # no copy, until it is trained
         self.g_optimizer = Adam(self.g_parameters, lr_mult={"style.": config.mapping_lr_mult})
         self.d_optimizer = Adam(dict(self.discriminator.named_parameters()))
         self.discriminator_loss, self.generator_loss = LOSSES[config.loss]

@@ -1,7 +1,7 @@
 """Images a second of the full-width generator, beside the PyTorch original.
 
     python benchmarks/generate.py
-    python benchmarks/generate.py --original FOLDER --python TORCH_PYTHON
+    python benchmarks/generate.py --torch FOLDER --python TORCH_PYTHON
 
 FOLDER is a checkout of rosinality/style-based-gan-pytorch, TORCH_PYTHON an interpreter that has
 PyTorch. Both run in turn, each in a process of its own; medians are printed. An image takes a
@@ -12,18 +12,16 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import turns
+
 BATCH = 16
 
 
 def our_images():
     """draw(step, repeat): a batch of images; with what generate.py uses."""
-    sys.path.insert(0, str(ROOT))
+    turns.use_folder(turns.ROOT)
     import device
 
     device.load("cpu")
@@ -42,7 +40,7 @@ def our_images():
 
 def original_images(folder):
     """The same with the original, called as its generate.py calls it."""
-    sys.path.insert(0, folder)
+    turns.use_folder(folder)
     import torch
 
     from model import StyledGenerator
@@ -76,16 +74,14 @@ def measure(draw, sizes, repeats):
 
 def in_turn(args):
     """{name: {size: [seconds a batch]}} of processes that measure one after the other."""
-    commands = {"ours": [sys.executable, __file__, "--measure", "ours"]}
-    if args.original:
-        commands["original"] = [args.python, __file__, "--measure", "original"]
-    taken = {name: {} for name in commands}
+    names = turns.contenders(args)
+    options = ["--repeats", args.repeats, "--sizes", args.sizes]
+    options += ["--torch", args.torch] if args.torch else []
+    taken = {name: {} for name in names}
     for _ in range(args.rounds):
-        for name, command in commands.items():
-            more = ["--original", args.original or "", "--repeats", str(args.repeats)]
-            more += ["--sizes", args.sizes]
-            done = subprocess.run([*command, *more], stdout=subprocess.PIPE, text=True, check=True)
-            for size, seconds in json.loads(done.stdout.splitlines()[-1]).items():
+        for name, python in names.items():
+            found = turns.measured(python, __file__, "--measure", name, *options)
+            for size, seconds in found.items():
                 taken[name].setdefault(size, []).extend(seconds)
     return taken
 
@@ -94,15 +90,13 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--original", metavar="FOLDER", help="checkout of the PyTorch original")
-    parser.add_argument("--python", default=sys.executable, help="interpreter with PyTorch")
+    turns.add_options(parser, rounds=3)
     parser.add_argument("--sizes", default="32,64,128", help="in pixels (default 32,64,128)")
     parser.add_argument("--repeats", type=int, default=3, help="batches a round (default 3)")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")
     parser.add_argument("--measure", choices=["ours", "original"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        draw = our_images() if args.measure == "ours" else original_images(args.original)
+        draw = our_images() if args.measure == "ours" else original_images(args.torch)
         sizes = [int(size) for size in args.sizes.split(",")]
         print(json.dumps(measure(draw, sizes, args.repeats)))
         return
@@ -111,7 +105,7 @@ def main():
     for size in taken["ours"]:
         speed = {name: BATCH / statistics.median(times[size]) for name, times in taken.items()}
         line = ", ".join(f"{name} {value:.2f}" for name, value in speed.items())
-        ratio = f", ratio {speed['ours'] / speed['original']:.2f}" if args.original else ""
+        ratio = f", ratio {speed['ours'] / speed['original']:.2f}" if args.torch else ""
         print(f"{size} px: {line}{ratio}")
 
 

@@ -30,12 +30,12 @@ def smoothing(size):
 
 
 def smooth(x):
-    return np.einsum("kh,nchw,lw->nckl", smoothing(x.shape[2]), x, smoothing(x.shape[3]))
+    return smoothing(x.shape[2]) @ x @ smoothing(x.shape[3]).T
 
 
 def smooth_adjoint(y):
     h, w = (s - 1 for s in y.shape[2:])
-    return np.einsum("kh,nckl,lw->nchw", smoothing(h), y, smoothing(w))
+    return smoothing(h).T @ y @ smoothing(w)
 
 
 def conv(x, w, stride, padding, down=False, scale=1.0):
