@@ -197,22 +197,26 @@ def wheels(major: int) -> Dict[Path, List[str]]:
     return found
 
 
-def collect(root: Path, major: int) -> Parts:
+def collect(root: Path, completed_by: Iterable[Path] = ()) -> Parts:
     """The headers and libraries of a toolkit, of wheels, and cuDNN and NCCL of the distribution.
 
     Of two with the same name the first counts, in this order.
     """
-    parts = Parts({}, {})
-    places = [(root, "*"), *((folder, "*") for folder in wheels(major))]
-    places += [(SYSTEM, "cudnn*"), (SYSTEM, "nccl*")]
-    for folder, pattern in places:
-        for include in ("include", "targets/*/include", "include/*-linux-gnu"):
-            for file in sorted(folder.glob(f"{include}/{pattern}")):
-                parts.headers.setdefault(file.name, file)
-        for lib in ("lib64", "lib", "targets/*/lib", "lib/*-linux-gnu"):
-            for file in sorted(folder.glob(f"{lib}/lib{pattern}")):
-                parts.libraries.setdefault(file.name, file)
-    return parts
+    headers: Dict[str, Path] = {}
+    libraries: Dict[str, Path] = {}
+    for folder in (root, *completed_by):
+        for file in sorted((*folder.glob("include/*"), *folder.glob("targets/*/include/*"))):
+            headers.setdefault(file.name, file)
+        for lib in ("lib64", "lib", "targets/*/lib"):
+            for file in sorted(folder.glob(f"{lib}/lib*")):
+                libraries.setdefault(file.name, file)
+    for name in ("cudnn", "nccl"):
+        if f"{name}.h" not in headers:  # else two versions would get mixed
+            for file in (*SYSTEM.glob(f"include/{name}*"), *SYSTEM.glob(f"include/*/{name}*")):
+                headers.setdefault(file.name, file)
+            for file in (*SYSTEM.glob(f"lib/lib{name}*"), *SYSTEM.glob(f"lib/*/lib{name}*")):
+                libraries.setdefault(file.name, file)
+    return Parts(headers, libraries)
 
 
 def cudnn_version(headers: Dict[str, Path]) -> str:
@@ -233,21 +237,19 @@ def find(nvcc: str) -> Cuda:
     if version is None:
         raise Unusable(f"{nvcc} does not run")
     root, (major, minor) = toolkit_root(nvcc), version
-    parts = collect(root, major)
     text = f"CUDA {major}.{minor} ({root})"
-    named = f"{text} with cuDNN {cudnn_version(parts.headers)}"
-    own = {path.name for path in parts.libraries.values() if root in path.parents}
-    # cuDNN 8 is where Jittor looks for it: in the toolkit or with the distribution's libraries
-    looked_at = own | {p.name for p in parts.libraries.values() if SYSTEM in p.parents}
-    if version <= NEWEST and "libcudart.so" in own and "libcudnn_ops_infer.so" in looked_at:
-        return Cuda(nvcc, version, named, {})
-
+    parts = collect(root)
+    as_it_is = {"libcudart.so", "libcudnn_ops_infer.so"}  # the latter: cuDNN 8
+    if version <= NEWEST and as_it_is <= set(parts.libraries):
+        return Cuda(nvcc, version, f"{text} with cuDNN {cudnn_version(parts.headers)}", {})
+    parts = collect(root, wheels(major))
     missing = parts.missing(major)
     if missing:
         install = " ".join(wheels_with(missing.values(), version))
         raise Unusable(f"{text} has no {', '.join(missing)}: pip install {install}")
     view = make_view(nvcc, version, parts)
-    return Cuda(str(view / "bin" / "nvcc"), version, named, environment(view, major))
+    text += f" with cuDNN {cudnn_version(parts.headers)}"
+    return Cuda(str(view / "bin" / "nvcc"), version, text, environment(view, major))
 
 
 def wheels_with(parts: Iterable[str], version: Tuple[int, int]) -> List[str]:

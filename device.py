@@ -57,7 +57,7 @@ class Driver(NamedTuple):
 
 def ask_driver() -> Driver:
     """What the NVIDIA driver says of itself and its GPUs."""
-    lines = ask(sys.executable, "-c", ASK_DRIVER).splitlines()
+    lines = ask(sys.executable, "-I", "-c", ASK_DRIVER).splitlines()
     if not lines:
         return Driver((0, 0), [], "no NVIDIA GPU or driver (libcuda.so.1)")
     version, status = map(int, lines[0].split())
@@ -287,17 +287,18 @@ def report() -> List[str]:
         f"compiler: {first_line(os.environ.get('cc_path', 'g++'), '--version')}",
         f"NVIDIA driver: {driver.problem or 'for CUDA {}.{}'.format(*driver.version)}",
     ]
-    lines += [
-        "GPU: {}, compute capability {}.{}".format(g.name, *g.capability) for g in driver.gpus
-    ]
-    for nvcc in cuda_home.compilers() or ["none"]:
+    for gpu in driver.gpus:
+        lines.append("GPU: {}, compute capability {}.{}".format(gpu.name, *gpu.capability))
+    toolkits = []
+    for nvcc in cuda_home.compilers():
         try:
-            lines.append(f"CUDA toolkit: {nvcc if nvcc == 'none' else cuda_home.find(nvcc).text}")
+            cuda = cuda_home.find(nvcc)
+            toolkits.append(f"{cuda.text}, called as {cuda.nvcc}")
         except Unusable as e:
-            lines.append(f"CUDA toolkit: {e}")
-    lines += [
-        f"{package}: {installed(package)}" for package in ("jittor", "jittor_offline", "numpy")
-    ]
+            toolkits.append(str(e))
+    lines += [f"CUDA toolkit: {text}" for text in dict.fromkeys(toolkits or ["none"])]
+    for package in ("jittor", "jittor_offline", "numpy"):
+        lines.append(f"{package}: {installed(package)}")
     dnnl = sorted(cuda_home.jittor_cache().glob("mkl/dnnl_*/include"))
     lines.append(f"oneDNN: {dnnl[0].parent.name if dnnl else 'not unpacked yet'}")
     lines.append(f"MPI: {first_line(os.environ.get('mpicc_path', 'mpicc'), '--showme:version')}")
