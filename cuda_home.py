@@ -237,6 +237,7 @@ def find(nvcc: str) -> Cuda:
     if version is None:
         raise Unusable(f"{nvcc} does not run")
     root, (major, minor) = toolkit_root(nvcc), version
+    nvcc = str(root / "bin" / "nvcc")  # Jittor looks for libraries beside it
     text = f"CUDA {major}.{minor} ({root})"
     parts = collect(root)
     as_it_is = {"libcudart.so", "libcudnn_ops_infer.so"}  # the latter: cuDNN 8
