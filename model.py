@@ -138,7 +138,7 @@ class NoiseInjection(nn.Module):
 
 
 class AdaptiveInstanceNorm(nn.Module):
-    """Leaky ReLU, then equation 1: each channel normalised, then scaled and shifted by the style."""
+    """Leaky ReLU, then equation 1: each channel normalised, scaled and shifted by the style."""
 
     def __init__(self, channels: int, style_dim: int):
         self.style = EqualLinear(style_dim, channels * 2)
@@ -328,7 +328,9 @@ class ConvBlock(nn.Module):
             down = EqualConv2d(c_out, c_out, 3, resample="down")
             self.conv2 = nn.Sequential(Identity(), down, LeakyReLU())
         else:
-            self.conv2 = nn.Sequential(Identity(), FusedResample(c_out, c_out, up=False), LeakyReLU())
+            self.conv2 = nn.Sequential(
+                Identity(), FusedResample(c_out, c_out, up=False), LeakyReLU()
+            )
 
     def execute(self, x):
         return self.conv2(self.conv1(x))
