@@ -6,77 +6,116 @@ the first `import jittor`:
 
     import device
     jt = device.load("auto")      # or "cpu", "cuda"; later calls return the same module
+
+Run as a script it reports what it finds on this machine and what it would choose.
 """
 
 import ctypes
 import os
-import re
 import shutil
-import subprocess
 import sys
 import sysconfig
+from importlib import metadata
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
+
+import cuda_home
+from cuda_home import Cuda, Unusable, ask
 
 CHOICES = ("auto", "cpu", "cuda")
-NEWEST_CUDA = (12, 2)  # what Jittor 1.3.11 builds against, with cuDNN 8
+
+# In a process of its own: what reads CUDA_VISIBLE_DEVICES once is not to run before it is set
+ASK_DRIVER = """
+import ctypes
+driver = ctypes.CDLL("libcuda.so.1")
+number, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+def get(function, *arguments):
+    status = getattr(driver, function)(ctypes.byref(number), *arguments)
+    return number.value if status == 0 else 0
+print(get("cuDriverGetVersion"), driver.cuInit(0))
+for i in range(get("cuDeviceGetCount")):
+    driver.cuDeviceGetName(name, 256, i)
+    capability = [get("cuDeviceGetAttribute", attribute, i) for attribute in (75, 76)]
+    print(*capability, name.value.decode(errors="replace"))
+"""
 
 
 class DeviceError(Exception):
     """The device or compiler asked for is not there; the text says what is missing."""
 
 
-def count_gpus() -> int:
-    """Number of GPUs that the NVIDIA driver reports; 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
+class Gpu(NamedTuple):
+    name: str
+    capability: Tuple[int, int]
 
 
-def nvcc_version(nvcc: str) -> Optional[Tuple[int, int]]:
-    """(major, minor) of a CUDA compiler, or None if it does not run."""
-    try:
-        text = subprocess.run(
-            [nvcc, "--version"], capture_output=True, text=True, timeout=60
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    found = re.search(r"release (\d+)\.(\d+)", text)
-    return (int(found.group(1)), int(found.group(2))) if found else None
+class Driver(NamedTuple):
+    version: Tuple[int, int]  # the newest CUDA that it runs
+    gpus: List[Gpu]  # those that CUDA_VISIBLE_DEVICES leaves
+    problem: str = ""  # why there are none
 
 
-def find_cuda() -> Tuple[str, str]:
-    """(path of a usable nvcc or "", why not).
+def ask_driver() -> Driver:
+    """What the NVIDIA driver says of itself and its GPUs."""
+    lines = ask(sys.executable, "-I", "-c", ASK_DRIVER).splitlines()
+    if not lines:
+        return Driver((0, 0), [], "no NVIDIA GPU or driver (libcuda.so.1)")
+    version, status = map(int, lines[0].split())
+    gpus = []
+    for line in lines[1:]:
+        major, minor, name = line.split(" ", 2)
+        gpus.append(Gpu(name, (int(major), int(minor))))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    problem = "" if gpus else f"the NVIDIA driver finds no GPU (cuInit: error {status})"
+    if problem and visible is not None:
+        problem += f", CUDA_VISIBLE_DEVICES is {visible!r}"
+    return Driver((version // 1000, version % 1000 // 10), gpus, problem)
+
+
+def objection(cuda: Cuda, driver: Driver) -> str:
+    """Why this driver or a GPU does not go with a CUDA, "" if they do."""
+    major, minor = cuda.version
+    if driver.version[0] < major:
+        return "{} needs a newer NVIDIA driver, this one is for CUDA {}.{}".format(
+            cuda.text, *driver.version
+        )
+    for gpu in driver.gpus:
+        if major >= 13 and gpu.capability < (7, 5):
+            reason = f"CUDA {major} compiles for 7.5 and later"
+        elif gpu.capability >= (10, 0):
+            reason = "Jittor compiles for at most 9.0"
+        else:
+            continue
+        return "{} has compute capability {}.{}, {}".format(gpu.name, *gpu.capability, reason)
+    return ""
+
+
+def find_cuda(driver: Driver) -> Tuple[Optional[Cuda], str]:
+    """(a CUDA that Jittor can use or None, why not).
 
     A path in the environment variable `nvcc_path` is the user's word and taken without a look at
     its version.
     """
-    if count_gpus() == 0:
-        return "", "no NVIDIA GPU or driver"
+    if not driver.gpus:
+        return None, driver.problem
     given = os.environ.get("nvcc_path")
     if given is not None:
-        return given, "" if given else "nvcc_path is empty in the environment"
-    nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
-    if nvcc is None:
-        return "", "a GPU, but no CUDA compiler (nvcc) on the PATH or in /usr/local/cuda"
-    version = nvcc_version(nvcc)
-    if version is None:
-        return "", f"{nvcc} does not run"
-    if version > NEWEST_CUDA:
-        return "", "{} is CUDA {}.{}, Jittor needs at most {}.{}".format(
-            nvcc, *version, *NEWEST_CUDA
-        )
-    root = Path(nvcc).resolve().parent.parent
-    if not any(root.glob("lib*/libcudart.so*")) and not any(
-        root.glob("targets/*/lib/libcudart.so*")
-    ):
-        return "", f"{nvcc} has no libcudart beside it"
-    return nvcc, ""
+        if not given:
+            return None, "nvcc_path is empty in the environment"
+        return Cuda(given, (0, 0), f"CUDA of {given}", {}), ""
+    reasons = []
+    for nvcc in cuda_home.compilers():
+        try:
+            cuda = cuda_home.find(nvcc)
+        except Unusable as e:
+            reasons.append(str(e))
+            continue
+        reason = objection(cuda, driver)
+        if not reason:
+            return cuda, ""
+        reasons.append(reason)
+    none = "a GPU, but no CUDA compiler (nvcc) on the PATH or in /usr/local/cuda"
+    return None, "; ".join(dict.fromkeys(reasons)) or none
 
 
 def check_compiler() -> None:
@@ -96,22 +135,54 @@ def check_compiler() -> None:
         )
 
 
-def prepare_environment(choice: str) -> str:
-    """Sets what Jittor reads while it is imported. Returns why CUDA is not used, "" if it is."""
+def prepare_environment(choice: str) -> Tuple[str, str]:
+    """Sets what Jittor reads while it is imported.
+
+    Returns (the CUDA and GPU chosen or "" for the CPU, why not CUDA).
+    """
     check_compiler()
-    nvcc, reason = ("", "asked for") if choice == "cpu" else find_cuda()
-    if choice == "cuda" and not nvcc:
-        raise DeviceError(f"--device cuda: {reason}")
+    text, cuda, reason = "", None, "asked for"
+    if choice != "cpu":
+        driver = ask_driver()
+        cuda, reason = find_cuda(driver)
+        if choice == "cuda" and not cuda:
+            raise DeviceError(f"--device cuda: {reason}")
     # Jittor looks beside this interpreter and in /usr/bin: wrong for a virtual environment of
     # another Python
     config = Path(sys.base_prefix, "bin", "python{}.{}-config".format(*sys.version_info))
     if config.exists():
         os.environ.setdefault("python_config_path", str(config))
-    os.environ["nvcc_path"] = nvcc
     os.environ.setdefault("use_cutlass", "0")  # neither needed nor part of jittor_offline
     os.environ.setdefault("log_silent", "1")  # warnings and errors only
     os.environ["use_mpi"] = "1" if under_mpirun() else "0"  # compiled only where it is used
-    return reason
+    os.environ["nvcc_path"] = cuda.nvcc if cuda else ""
+    if cuda:
+        for name, value in cuda.environment.items():
+            if name == "cc_flags":
+                value = f"{os.environ.get(name, '')} {value}"
+                os.environ[name] = value
+            os.environ.setdefault(name, value)
+        text = f"{cuda.text}, {driver.gpus[choose_gpu(len(driver.gpus))].name}"
+    return text, reason
+
+
+def choose_gpu(gpus: int) -> int:
+    """Gives each process of mpirun a GPU. Returns its number among the visible ones."""
+    if not under_mpirun():
+        return 0
+    local = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", rank()))
+    here = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", ranks()))
+    if here > gpus:
+        raise DeviceError(
+            f"mpirun started {here} processes on this machine, which has {gpus} usable GPU(s): "
+            f"start at most {gpus}, or use --device cpu"
+        )
+    # With NCCL Jittor itself takes the GPU of its local rank, and if it saw one GPU only it would
+    # leave NCCL aside. Without NCCL it would use the first GPU in every process.
+    if os.environ.get("use_nccl") == "0":
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[local]
+    return local
 
 
 def under_mpirun() -> bool:
@@ -153,7 +224,7 @@ def load(choice: str = "auto", say=None):
     "cuda". `say` is called with one line that tells what was chosen. Raises DeviceError.
     """
     fresh = "jittor" not in sys.modules
-    reason = prepare_environment(choice) if fresh else ""
+    text, reason = prepare_environment(choice) if fresh else ("", "")
     if fresh and say and not is_built():
         say("Jittor compiles itself on its first use, which takes some minutes ...")
     keep_freed_memory()
@@ -171,14 +242,18 @@ def load(choice: str = "auto", say=None):
     if fresh or choice != "auto":
         jt.flags.use_cuda = int(choice != "cpu" and bool(jt.has_cuda))
     if say:
-        say(describe(jt, reason))
+        say(describe(jt, text, reason))
     return jt
 
 
 def is_built() -> bool:
     """Whether Jittor's cache holds a compiled core for some machine like this one."""
-    home = Path(os.environ.get("JITTOR_HOME", Path.home())) / ".cache" / "jittor"
-    return any(home.glob("jt*/*/*/*/*/*/*/jittor_core*.so"))
+    return any(built_cores())
+
+
+def built_cores() -> List[Path]:
+    """The compiled cores in Jittor's cache, one for each compiler, Python, CPU and CUDA."""
+    return sorted(cuda_home.jittor_cache().glob("jt*/**/jittor_core*.so"))
 
 
 def add_option(parser) -> None:
@@ -191,9 +266,60 @@ def add_option(parser) -> None:
     )
 
 
-def describe(jt, reason: str = "") -> str:
+def describe(jt, cuda: str = "", reason: str = "") -> str:
     """One line: device, and why not the other."""
     if jt.flags.use_cuda:
-        return "device: CUDA"
+        return f"device: {cuda or 'CUDA'}"
     threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
     return f"device: CPU, {threads} threads" + (f" ({reason})" if reason else "")
+
+
+def first_line(*command: str) -> str:
+    """What a program prints first, or that it is not there."""
+    return (ask(*command).splitlines() or [f"{command[0]} does not run"])[0]
+
+
+def report() -> List[str]:
+    """What is on this machine and what would be chosen, a line each. Does not import Jittor."""
+    driver = ask_driver()
+    lines = [
+        f"Python: {sys.version.split()[0]} ({sys.executable})",
+        f"compiler: {first_line(os.environ.get('cc_path', 'g++'), '--version')}",
+        f"NVIDIA driver: {driver.problem or 'for CUDA {}.{}'.format(*driver.version)}",
+    ]
+    for gpu in driver.gpus:
+        lines.append("GPU: {}, compute capability {}.{}".format(gpu.name, *gpu.capability))
+    toolkits = []
+    for nvcc in cuda_home.compilers():
+        try:
+            cuda = cuda_home.find(nvcc)
+            toolkits.append(f"{cuda.text}, called as {cuda.nvcc}")
+        except Unusable as e:
+            toolkits.append(str(e))
+    lines += [f"CUDA toolkit: {text}" for text in dict.fromkeys(toolkits or ["none"])]
+    for package in ("jittor", "jittor_offline", "numpy"):
+        lines.append(f"{package}: {installed(package)}")
+    dnnl = sorted(cuda_home.jittor_cache().glob("mkl/dnnl_*/include"))
+    lines.append(f"oneDNN: {dnnl[0].parent.name if dnnl else 'not unpacked yet'}")
+    lines.append(f"MPI: {first_line(os.environ.get('mpicc_path', 'mpicc'), '--showme:version')}")
+    cores = [f"built: {core.parent}" for core in built_cores()]
+    lines += [f"cache: {line}" for line in cores or [f"{cuda_home.jittor_cache()}, not built"]]
+    try:
+        check_compiler()
+        cuda, reason = find_cuda(driver)
+        chosen = f"{cuda.text}, {driver.gpus[0].name}" if cuda else f"CPU ({reason})"
+    except DeviceError as e:
+        chosen = f"none: {e}"
+    return lines + [f"device: {chosen}"]
+
+
+def installed(package: str) -> str:
+    """A Python package's version."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    print(*report(), sep="\n")

@@ -26,7 +26,7 @@ __global__ void smooth(const float* x, float* y, int64 n, int h, int w, int oh, 
         bool adjoint) {
     const int64 i = blockIdx.x * (int64) blockDim.x + threadIdx.x;
     if (i >= n) return;
-    const int top = i / ow % oh - 2 + adjoint, left = i % ow - 2 + adjoint;
+    const int top = i / ow %% oh - 2 + adjoint, left = i %% ow - 2 + adjoint;
     x += i / ow / oh * h * w;
     float sum = 0;
     for (int a = 0; a < 4; a++)
