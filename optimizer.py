@@ -81,8 +81,8 @@ def gradient_of_sum(losses, parameters) -> list:
             gradients = jt.grad(loss, parameters)
             if total:
                 gradients = [total.pop(0) + g for g in gradients]
-        for loss in [loss, *group]:
-            loss.stop_grad()
+        for finished in [loss, *group]:
+            finished.stop_grad()
         if total is None:
             jt.sync(gradients)
         for g in gradients:  # one by one: each sum takes the place of its terms

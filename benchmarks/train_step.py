@@ -1,0 +1,275 @@
+"""Seconds an iteration of training, full width, beside the PyTorch original.
+
+    python benchmarks/train_step.py
+    python benchmarks/train_step.py --torch FOLDER --python TORCH_PYTHON
+    python benchmarks/train_step.py --cold       # the first iterations with no kernel compiled yet
+
+FOLDER is a checkout of rosinality/style-based-gan-pytorch, TORCH_PYTHON an interpreter that has
+PyTorch. Each size and each turn is a process of its own, ours and the original's one after the
+other; medians are printed. An iteration: R1 loss, mixed latents, halfway through the fade, one step
+of the discriminator, one of the generator, and the running average, as train.py does them.
+
+GFLOP/s count what is left to multiply: by definition an iteration is 15 passes of 3x3 convolutions;
+on the CPU Winograd's algorithm leaves 4 / 9 of a product, resampling in the same pass 1 / 4.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import turns
+
+ALPHA = 0.5
+PASSES = 15  # forward or backward through either network: 10 for the discriminator's step, 5 after
+
+
+def our_iteration(args):
+    """iteration(size): one step of each network, computed to the end."""
+    turns.use_folder(turns.ROOT)
+    import device
+
+    jt = device.load(args.device)
+    if args.kernels:  # an empty folder instead of Jittor's cache
+        Path(args.kernels, "jit").mkdir()
+        jt.flags.cache_path = args.kernels
+    import numpy as np
+
+    from schedule import Config, Phase, step_of
+    from state import TrainState
+
+    run = TrainState(Config(loss="r1", mixing=True))
+    noise = run.generator.draw_noise
+    rng = np.random.RandomState(0)
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype("float32")
+
+    def iteration(size):
+        step, n = step_of(size), args.batch
+        phase = Phase(size, step, ALPHA, n, 0.001, 0)
+        draws = [
+            ([normal(n, 512), normal(n, 512)], int(rng.randint(step)), noise(n, step))
+            for _ in range(2)
+        ]
+        run.discriminator_step(phase, normal(n, 3, size, size), *draws[0])
+        run.generator_step(phase, *draws[1])
+        run.average_generator()
+        run.finish_iteration(n)
+        jt.sync_all(True)
+
+    return iteration
+
+
+def original_iteration(args):
+    """The same with the networks and the steps of the original."""
+    turns.use_folder(args.torch)
+    import torch
+    from torch.nn.functional import softplus
+
+    from model import Discriminator, StyledGenerator
+
+    torch.manual_seed(0)
+    cuda = args.device == "cuda"
+    where = torch.device("cuda" if cuda else "cpu")
+    generator, discriminator = StyledGenerator(512).to(where), Discriminator().to(where)
+    running = StyledGenerator(512).to(where)
+    mapping = {"params": generator.style.parameters(), "lr": 1e-5}
+    betas = (0.0, 0.99)
+    g_optimizer = torch.optim.Adam(
+        [{"params": generator.generator.parameters()}, mapping], lr=0.001, betas=betas
+    )
+    d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=0.001, betas=betas)
+
+    def train(trained, other):
+        trained.zero_grad()
+        trained.requires_grad_(True)
+        other.requires_grad_(False)
+
+    def iteration(size):
+        step, n = size.bit_length() - 3, args.batch
+
+        def score(images):
+            return discriminator(images, step=step, alpha=ALPHA)
+
+        def fake_images():
+            z = [torch.randn(n, 512, device=where) for _ in range(2)]
+            return generator(z, step=step, alpha=ALPHA)
+
+        train(discriminator, generator)
+        real = torch.randn(n, 3, size, size, device=where, requires_grad=True)
+        scores = score(real)
+        softplus(-scores).mean().backward(retain_graph=True)
+        (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
+        (10 / 2 * (slope.reshape(n, -1).norm(2, dim=1) ** 2).mean()).backward()
+        softplus(score(fake_images())).mean().backward()
+        d_optimizer.step()
+
+        train(generator, discriminator)
+        softplus(-score(fake_images())).mean().backward()
+        g_optimizer.step()
+        with torch.no_grad():
+            for average, p in zip(running.parameters(), generator.parameters()):
+                average.mul_(0.999).add_(p, alpha=1 - 0.999)
+        if cuda:
+            torch.cuda.synchronize()
+
+    return iteration
+
+
+def products(size: int):
+    """Billions of multiplications and additions in 3x3 convolutions of one pass of one image
+    through a network, all levels: (by definition, as the CPU does them).
+    """
+    channels = (512, 512, 512, 512, 256, 128, 64, 32, 16)
+    definition = 2 * 9 * 512 * 512 * 16
+    done = definition * 4 / 9
+    for step in range(1, size.bit_length() - 2):
+        c, below, pixels = channels[step], channels[step - 1], 16 * 4**step
+        resampled, plain = 18 * c * below * pixels, 18 * c * c * pixels
+        definition += resampled + plain
+        done += resampled / 4 + plain * 4 / 9
+    return definition / 1e9, done / 1e9
+
+
+def matrix_speed(args) -> float:
+    """GFLOP/s of a product of matrices of 2048 x 2048."""
+    turns.use_folder(turns.ROOT)
+    import device
+
+    jt = device.load(args.device)
+    import ops
+
+    a, b = jt.randn(2048, 2048), jt.randn(2048, 2048)
+    best = float("inf")
+    for _ in range(8):
+        jt.sync_all(True)
+        start = time.perf_counter()
+        ops.linear(a, b).sync()
+        jt.sync_all(True)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 2048**3 / best / 1e9
+
+
+def gpu_memory(args) -> float:
+    """GB in use on the first GPU, 0 on the CPU; both frameworks keep what they once took."""
+    if args.device != "cuda":
+        return 0.0
+    query = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return float(subprocess.run(query, stdout=subprocess.PIPE, text=True).stdout) * 2**20 / 1e9
+
+
+def measure(args) -> dict:
+    """What a process of its own finds out about each size, one after the other."""
+    before = gpu_memory(args)
+    iteration = {"ours": our_iteration, "original": original_iteration}[args.measure](args)
+    found = {}
+    for size in args.sizes:
+        seconds = []
+        for _ in range(1 + args.repeats):
+            start = time.perf_counter()
+            iteration(size)
+            seconds.append(time.perf_counter() - start)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        if args.device == "cuda":
+            peak = gpu_memory(args) - before
+        found[size] = {"first": seconds[0], "seconds": seconds[1:], "peak": peak}
+    return found
+
+
+def compare(args) -> None:
+    """Prints a table: each size in processes of its own, the contenders in turn."""
+    speed = turns.measured(sys.executable, __file__, "--measure", "matrix", *options(args))
+    print(f"product of matrices of 2048 x 2048: {speed:.0f} GFLOP/s\n")
+    names = turns.contenders(args)
+    print("| size | | s/iteration | images/s | GFLOP/s | share | peak GB | first s |")
+    print("|---|---|---|---|---|---|---|---|")
+    ratios = {"time": [], "memory": []}
+    for size in args.sizes:
+        found = {name: [] for name in names}
+        for _ in range(args.rounds):
+            for name, python in names.items():
+                result = turns.measured(
+                    python, __file__, "--measure", name, *options(args), "--sizes", size
+                )
+                found[name].append(result[str(size)])
+        definition, done = (PASSES * args.batch * x for x in products(size))
+        medians = {}
+        for name, results in found.items():
+            seconds = statistics.median(s for r in results for s in r["seconds"])
+            peak = statistics.median(r["peak"] for r in results)
+            first = statistics.median(r["first"] for r in results)
+            ours_on_cpu = name == "ours" and args.device == "cpu"
+            rate = (done if ours_on_cpu else definition) / seconds
+            medians[name] = (seconds, peak)
+            print(
+                f"| {size} px | {name} | {seconds:.3g} | {args.batch / seconds:.3g} | {rate:.0f} "
+                f"| {rate / speed:.0%} | {peak:.2f} | {first:.1f} |",
+                flush=True,
+            )
+        if args.torch:
+            time_ratio, memory_ratio = (a / b for a, b in zip(*medians.values()))
+            ratios["time"].append(time_ratio)
+            ratios["memory"].append(memory_ratio)
+            print(f"| | ratio | {time_ratio:.2f} | | | | {memory_ratio:.2f} | |", flush=True)
+    for name, values in ratios.items() if args.torch else ():
+        print(f"\n{name}: geometric mean {statistics.geometric_mean(values):.2f} of the original's")
+
+
+def options(args) -> list:
+    """For the processes that measure."""
+    words = ["--device", args.device, "--batch", args.batch, "--repeats", args.repeats]
+    return words + (["--torch", args.torch] if args.torch else [])
+
+
+def cold(args) -> None:
+    """Prints how long the first and the second iteration take at each size, one after the other,
+    when Jittor itself is built but no kernel is.
+    """
+    sizes = ",".join(map(str, args.sizes))
+    arguments = ["--measure", "ours", *options(args), "--repeats", 1, "--sizes", sizes]
+    with tempfile.TemporaryDirectory() as folder:
+        found = turns.measured(sys.executable, __file__, *arguments, "--kernels", folder)
+        kernels = len(list(Path(folder, "jit").glob("*.so")))
+    for size, times in found.items():
+        first, second = times["first"], times["seconds"][0]
+        print(f"{size} px: first iteration {first:.0f} s, second {second:.1f} s")
+    print(f"{kernels} kernels compiled")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    turns.add_options(parser, rounds=3)
+    parser.add_argument("--sizes", default="8,16,32", help="in pixels (default 8,16,32)")
+    parser.add_argument("--batch", type=int, default=16, help="images (default 16)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="iterations a turn, after one of warm-up (default 3)"
+    )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default cpu")
+    parser.add_argument(
+        "--cold", action="store_true", help="compile every kernel anew, and time it"
+    )
+    choices = ["ours", "original", "matrix"]
+    parser.add_argument("--measure", choices=choices, help=argparse.SUPPRESS)
+    parser.add_argument("--kernels", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.sizes = [int(size) for size in args.sizes.split(",")]
+    if args.measure:
+        print(json.dumps(matrix_speed(args) if args.measure == "matrix" else measure(args)))
+    elif args.cold:
+        cold(args)
+    else:
+        print(f"batches of {args.batch}, {len(os.sched_getaffinity(0))} cores, medians")
+        compare(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Contenders that measure in turn, each in a process of its own: what our benchmarks share."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def add_options(parser, rounds: int) -> None:
+    parser.add_argument("--torch", metavar="FOLDER", help="checkout of the PyTorch original")
+    parser.add_argument("--python", default=sys.executable, help="interpreter with PyTorch")
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help=f"turns of each (default {rounds})"
+    )
+
+
+def contenders(args) -> dict:
+    """Interpreters of those that take part, by name: "ours" and perhaps "original"."""
+    return {"ours": sys.executable, **({"original": args.python} if args.torch else {})}
+
+
+def measured(python: str, script, *arguments):
+    """What the script, in a process of its own, prints as its last line of JSON."""
+    command = [python, str(script), *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def use_folder(folder) -> None:
+    """Modules are found there first: model.py is ours or the original's."""
+    sys.path.insert(0, str(folder))
