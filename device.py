@@ -23,6 +23,7 @@ import cuda_home
 from cuda_home import Cuda, Unusable, ask
 
 CHOICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "tf32")
 
 # In a process of its own: what reads CUDA_VISIBLE_DEVICES once is not to run before it is set
 ASK_DRIVER = """
@@ -135,8 +136,8 @@ def check_compiler() -> None:
         )
 
 
-def prepare_environment(choice: str) -> Tuple[str, str]:
-    """Sets what Jittor reads while it is imported.
+def prepare_environment(choice: str, precision: str = "float32") -> Tuple[str, str]:
+    """Sets what Jittor and CUDA's libraries read while they are loaded.
 
     Returns (the CUDA and GPU chosen or "" for the CPU, why not CUDA).
     """
@@ -147,6 +148,15 @@ def prepare_environment(choice: str) -> Tuple[str, str]:
         cuda, reason = find_cuda(driver)
         if choice == "cuda" and not cuda:
             raise DeviceError(f"--device cuda: {reason}")
+    if precision == "tf32":
+        if not cuda:
+            raise DeviceError(f"--precision tf32 needs CUDA, which is not used: {reason}")
+        old = [gpu.name for gpu in driver.gpus if gpu.capability < (8, 0)]
+        if old:
+            raise DeviceError(f"--precision tf32: {old[0]} has none, leave it out")
+        os.environ.pop("NVIDIA_TF32_OVERRIDE", None)
+    else:
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # else cuDNN takes it where it can
     # Jittor looks beside this interpreter and in /usr/bin: wrong for a virtual environment of
     # another Python
     config = Path(sys.base_prefix, "bin", "python{}.{}-config".format(*sys.version_info))
@@ -162,7 +172,7 @@ def prepare_environment(choice: str) -> Tuple[str, str]:
                 value = f"{os.environ.get(name, '')} {value}"
                 os.environ[name] = value
             os.environ.setdefault(name, value)
-        text = f"{cuda.text}, {driver.gpus[choose_gpu(len(driver.gpus))].name}"
+        text = f"{cuda.text}, {driver.gpus[choose_gpu(len(driver.gpus))].name}, {precision}"
     return text, reason
 
 
@@ -217,14 +227,15 @@ def keep_freed_memory() -> None:
     mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def load(choice: str = "auto", say=None):
+def load(choice: str = "auto", say=None, precision: str = "float32"):
     """Imports Jittor (the first time) for the device chosen and returns the module.
 
     `choice` is "auto" (CUDA if it works, else the CPU; leaves an earlier choice as it is), "cpu" or
-    "cuda". `say` is called with one line that tells what was chosen. Raises DeviceError.
+    "cuda". `say` is called with one line that tells what was chosen. `precision` of the products in
+    convolutions counts the first time; the rest is float32 always. Raises DeviceError.
     """
     fresh = "jittor" not in sys.modules
-    text, reason = prepare_environment(choice) if fresh else ("", "")
+    text, reason = prepare_environment(choice, precision) if fresh else ("", "")
     if fresh and say and not is_built():
         say("Jittor compiles itself on its first use, which takes some minutes ...")
     keep_freed_memory()
@@ -256,13 +267,20 @@ def built_cores() -> List[Path]:
     return sorted(cuda_home.jittor_cache().glob("jt*/**/jittor_core*.so"))
 
 
-def add_option(parser) -> None:
-    """--device, the same on every script."""
+def add_options(parser) -> None:
+    """--device and --precision, the same on every script."""
     parser.add_argument(
         "--device",
         choices=CHOICES,
         default="auto",
         help="default auto: CUDA if it works, else the CPU",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of products in convolutions; tf32: CUDA from compute capability 8.0 on "
+        "(default float32)",
     )
 
 

@@ -387,7 +387,7 @@ def new_artist(args) -> Artist:
     """
     if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
         raise DataError(f"{args.ckpt}: no such file")
-    device.load(args.device, say=print)
+    device.load(args.device, say=print, precision=args.precision)
     from state import load_generator
 
     generator, config, size, alpha = load_generator(args.ckpt)
@@ -433,7 +433,7 @@ def add_image_options(p) -> None:
     seeds.add_argument("--seeds", type=seed_list, help=text)
     text = "images computed at a time; fewer take less memory, from 1 (default 16)"
     p.add_argument("--batch", type=count, default=16, help=text)
-    device.add_option(p)
+    device.add_options(p)
 
 
 def add_figure_options(p) -> None:

@@ -428,7 +428,7 @@ def start(args) -> int:
         if not paths:
             check_growth(pictures, configuration(args, Config()))
         make_folders(folder)
-        device.load(args.device, say=print)
+        device.load(args.device, say=print, precision=args.precision)
         from state import TrainState  # imports Jittor, for the device chosen above
 
         if paths:
@@ -514,7 +514,7 @@ def add_run_options(p) -> None:
     )
     g.add_argument("--keep", metavar="K", type=count, help=text)
     g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
-    device.add_option(g)
+    device.add_options(g)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,12 +19,9 @@ import turns
 BATCH = 16
 
 
-def our_images():
+def our_images(args):
     """draw(step, repeat): a batch of images; with what generate.py uses."""
-    turns.use_folder(turns.ROOT)
-    import device
-
-    device.load("cpu")
+    turns.load_jittor(args)
     from generate import Artist
     from model import StyledGenerator
 
@@ -38,22 +35,21 @@ def our_images():
     return draw
 
 
-def original_images(folder):
+def original_images(args):
     """The same with the original, called as its generate.py calls it."""
-    turns.use_folder(folder)
-    import torch
-
+    torch = turns.load_torch(args)
     from model import StyledGenerator
 
-    generator = StyledGenerator(512).eval()
+    where = torch.device(args.device)
+    generator = StyledGenerator(512).eval().to(where)
     with torch.no_grad():
-        mean = generator.mean_style(torch.randn(1024, 512))
+        mean = generator.mean_style(torch.randn(1024, 512, device=where))
 
     def draw(step, repeat):
         with torch.no_grad():
-            z = torch.randn(BATCH, 512)
+            z = torch.randn(BATCH, 512, device=where)
             image = generator(z, step=step, alpha=1, mean_style=mean, style_weight=0.7)
-        return image.numpy()
+        return image.cpu().numpy()
 
     return draw
 
@@ -76,6 +72,7 @@ def in_turn(args):
     """{name: {size: [seconds a batch]}} of processes that measure one after the other."""
     names = turns.contenders(args)
     options = ["--repeats", args.repeats, "--sizes", args.sizes]
+    options += ["--device", args.device, "--precision", args.precision]
     options += ["--torch", args.torch] if args.torch else []
     taken = {name: {} for name in names}
     for _ in range(args.rounds):
@@ -91,12 +88,13 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     turns.add_options(parser, rounds=3)
+    turns.add_device(parser)
     parser.add_argument("--sizes", default="32,64,128", help="in pixels (default 32,64,128)")
     parser.add_argument("--repeats", type=int, default=3, help="batches a round (default 3)")
     parser.add_argument("--measure", choices=["ours", "original"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        draw = our_images() if args.measure == "ours" else original_images(args.torch)
+        draw = our_images(args) if args.measure == "ours" else original_images(args)
         sizes = [int(size) for size in args.sizes.split(",")]
         print(json.dumps(measure(draw, sizes, args.repeats)))
         return

@@ -32,10 +32,7 @@ PASSES = 15  # forward or backward through either network: 10 for the discrimina
 
 def our_iteration(args):
     """iteration(size): one step of each network, computed to the end."""
-    turns.use_folder(turns.ROOT)
-    import device
-
-    jt = device.load(args.device)
+    jt = turns.load_jittor(args)
     if args.kernels:  # an empty folder instead of Jittor's cache
         Path(args.kernels, "jit").mkdir()
         jt.flags.cache_path = args.kernels
@@ -69,8 +66,7 @@ def our_iteration(args):
 
 def original_iteration(args):
     """The same with the networks and the steps of the original."""
-    turns.use_folder(args.torch)
-    import torch
+    torch = turns.load_torch(args)
     from torch.nn.functional import softplus
 
     from model import Discriminator, StyledGenerator
@@ -140,10 +136,7 @@ def products(size: int):
 
 def matrix_speed(args) -> float:
     """GFLOP/s of a product of matrices of 2048 x 2048."""
-    turns.use_folder(turns.ROOT)
-    import device
-
-    jt = device.load(args.device)
+    jt = turns.load_jittor(args)
     import ops
 
     a, b = jt.randn(2048, 2048), jt.randn(2048, 2048)
@@ -224,7 +217,8 @@ def compare(args) -> None:
 
 def options(args) -> list:
     """For the processes that measure."""
-    words = ["--device", args.device, "--batch", args.batch, "--repeats", args.repeats]
+    words = ["--device", args.device, "--precision", args.precision]
+    words += ["--batch", args.batch, "--repeats", args.repeats]
     return words + (["--torch", args.torch] if args.torch else [])
 
 
@@ -253,7 +247,7 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, default=3, help="iterations a turn, after one of warm-up (default 3)"
     )
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default cpu")
+    turns.add_device(parser)
     parser.add_argument(
         "--cold", action="store_true", help="compile every kernel anew, and time it"
     )

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 H100 = Gpu("NVIDIA H100", (9, 0))
 ENVIRONMENT = (
     "nvcc_path cc_flags cc_path mpicc_path python_config_path log_silent use_mpi use_nccl use_cutt "
-    "use_cutlass nccl_lib_path nccl_include_path CUDA_VISIBLE_DEVICES"
+    "use_cutlass nccl_lib_path nccl_include_path CUDA_VISIBLE_DEVICES "
+    "NVIDIA_TF32_OVERRIDE"
 ).split()
 PARTS = ["cublas", "curand", "cufft", "cusparse", "nvjitlink", "cuda_nvrtc"]
 
@@ -117,7 +118,7 @@ def test_cuda_that_jittor_knows(machine, tmp_path):
     machine(H100, H100)
     nvcc = put_toolkit(tmp_path / "cuda", "12.2", cudnn="8.9.7")
     text, reason = device.prepare_environment("cuda")
-    assert text == f"CUDA 12.2 ({tmp_path / 'cuda'}) with cuDNN 8.9.7, NVIDIA H100"
+    assert text == f"CUDA 12.2 ({tmp_path / 'cuda'}) with cuDNN 8.9.7, NVIDIA H100, float32"
     assert reason == "" and os.environ["nvcc_path"] == nvcc
     assert "use_cutt" not in os.environ and "cc_flags" not in os.environ
 
@@ -128,12 +129,29 @@ def test_cuda_13_by_way_of_a_view(machine, tmp_path, monkeypatch):
     put_toolkit(tmp_path / "cuda", "13.0", ["cuda_runtime"])
     put_wheels(tmp_path / "site", 13, PARTS, cudnn="9.19.0")
     text, _ = device.prepare_environment("auto")
-    assert text == f"CUDA 13.0 ({tmp_path / 'cuda'}) with cuDNN 9.19.0, NVIDIA H100"
+    assert text == f"CUDA 13.0 ({tmp_path / 'cuda'}) with cuDNN 9.19.0, NVIDIA H100, float32"
     view = Path(os.environ["nvcc_path"]).parent.parent
     assert view.parent == tmp_path / "cache" / "stylegan-jittor"
     assert (view / "lib64" / "libcudnn_ops_infer.so").exists()
     assert os.environ["cc_flags"].startswith("-g -DclockRate")
     assert os.environ["use_cutt"] == "0" and os.environ["use_nccl"] == "0"
+
+
+def test_precision(machine, tmp_path):
+    """Strict float32 unless TF32 is asked for, where there is any."""
+    machine(H100)
+    put_toolkit(tmp_path / "cuda", "12.2", cudnn="8.9.7")
+    device.prepare_environment("auto")
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+    del os.environ["nvcc_path"]
+    text, _ = device.prepare_environment("auto", "tf32")
+    assert text.endswith("NVIDIA H100, tf32") and "NVIDIA_TF32_OVERRIDE" not in os.environ
+    del os.environ["nvcc_path"]
+    machine(Gpu("NVIDIA T4", (7, 5)))
+    with pytest.raises(device.DeviceError, match="--precision tf32: NVIDIA T4 has none"):
+        device.prepare_environment("cuda", "tf32")
+    with pytest.raises(device.DeviceError, match="needs CUDA, which is not used: asked for"):
+        device.prepare_environment("cpu", "tf32")
 
 
 def test_jittors_own_cuda_comes_before_the_systems(machine, tmp_path):
