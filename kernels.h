@@ -406,28 +406,28 @@ inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I 
 // Leaky ReLU of slope 0.2, instance norm (eps 1e-5), scale and shift per image and channel.
 namespace styled {
 
-// x (planes, size), gamma and beta (planes) -> y
-inline void forward(const float* x, const float* gamma, const float* beta, float* y, I planes,
-    I size) {
+// x (n, c, size), style (n, 2, c) of gamma and beta -> y
+inline void forward(const float* x, const float* style, float* y, I N, I C, I size) {
   #pragma omp parallel for
-  for (I plane = 0; plane < planes; plane++) {
-    const float* in = x + plane * size;
+  for (I plane = 0; plane < N * C; plane++) {
+    const float *in = x + plane * size, *gamma = style + plane / C * 2 * C + plane % C;
     float* out = y + plane * size;
     float sum = 0, squares = 0;
     for (I i = 0; i < size; i++) sum += out[i] = std::max(in[i], 0.2f * in[i]);
     const float mean = sum / size;
     for (I i = 0; i < size; i++) squares += (out[i] - mean) * (out[i] - mean);
-    const float scale = gamma[plane] / std::sqrt(squares / size + 1e-5f);
-    for (I i = 0; i < size; i++) out[i] = scale * (out[i] - mean) + beta[plane];
+    const float scale = *gamma / std::sqrt(squares / size + 1e-5f), beta = gamma[C];
+    for (I i = 0; i < size; i++) out[i] = scale * (out[i] - mean) + beta;
   }
 }
 
-// x, gamma, dy -> dx, dgamma, dbeta
-inline void gradient(const float* x, const float* gamma, const float* dy, float* dx, float* dgamma,
-    float* dbeta, I planes, I size) {
+// x, style, dy -> dx, dstyle
+inline void gradient(const float* x, const float* style, const float* dy, float* dx, float* dstyle,
+    I N, I C, I size) {
   #pragma omp parallel for
-  for (I plane = 0; plane < planes; plane++) {
+  for (I plane = 0; plane < N * C; plane++) {
     const float *in = x + plane * size, *d = dy + plane * size;
+    const I gamma = plane / C * 2 * C + plane % C;
     float* out = dx + plane * size;
     float sum = 0, squares = 0, shift = 0, along = 0;
     for (I i = 0; i < size; i++) sum += out[i] = std::max(in[i], 0.2f * in[i]);
@@ -439,9 +439,9 @@ inline void gradient(const float* x, const float* gamma, const float* dy, float*
       along += d[i] * out[i];
     }
     const float scale = 1 / std::sqrt(squares / size + 1e-5f);
-    dgamma[plane] = along * scale;
-    dbeta[plane] = shift;
-    const float factor = gamma[plane] * scale, a = along * scale * scale / size, b = shift / size;
+    dstyle[gamma] = along * scale;
+    dstyle[gamma + C] = shift;
+    const float factor = style[gamma] * scale, a = along * scale * scale / size, b = shift / size;
     for (I i = 0; i < size; i++)
       out[i] = factor * (d[i] - b - a * out[i]) * (in[i] > 0 ? 1.f : 0.2f);
   }

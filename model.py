@@ -145,9 +145,7 @@ class AdaptiveInstanceNorm(nn.Module):
         self.style.linear.bias = jt.array(np.repeat([1.0, 0.0], channels).astype("float32"))
 
     def execute(self, x, w):
-        n, c = x.shape[:2]
-        style = self.style(w).reshape(n, 2, c, 1, 1)
-        return ops.styled_activation(x, style[:, 0], style[:, 1])
+        return ops.styled_activation(x, self.style(w))
 
 
 class ConstantInput(nn.Module):

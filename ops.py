@@ -316,31 +316,31 @@ def instance_norm(x):
 
 
 class _StyledActivation(jt.Function):
-    """(x, gamma, beta) -> gamma * instance_norm(leaky_relu(x)) + beta, in one pass on the CPU."""
+    """`styled_activation` in one pass on the CPU."""
 
     def __call__(self, *inputs):
         self.saved = inputs
         return super().__call__(*inputs)
 
-    def execute(self, x, gamma, beta):
+    def execute(self, x, style):
         n, c, h, w = x.shape
-        return _call("styled::forward", [x, gamma, beta], [x.shape], n * c, h * w)[0]
+        return _call("styled::forward", [x, style], [x.shape], n, c, h * w)[0]
 
     def grad(self, dy):
         return _StyledActivationGradient()(*self.saved, dy)
 
 
 class _StyledActivationGradient(jt.Function):
-    """(x, gamma, beta, dy) -> dx, dgamma, dbeta"""
+    """(x, style, dy) -> dx, dstyle"""
 
     def __call__(self, *inputs):
         self.saved = inputs
         return super().__call__(*inputs)
 
-    def execute(self, x, gamma, beta, dy):
+    def execute(self, x, style, dy):
         n, c, h, w = x.shape
-        shapes = [x.shape, gamma.shape, beta.shape]
-        return tuple(_call("styled::gradient", [x, gamma, dy], shapes, n * c, h * w))
+        shapes = [x.shape, style.shape]
+        return tuple(_call("styled::gradient", [x, style, dy], shapes, n, c, h * w))
 
     def grad(self, *v):
         """Rarely asked for: by way of the plain expression. Of clones, for dy may depend on x."""
@@ -350,19 +350,21 @@ class _StyledActivationGradient(jt.Function):
         return jt.grad(product, clones)
 
 
-def styled_activation_plain(x, gamma, beta):
+def styled_activation_plain(x, style):
     """`styled_activation` step by step."""
-    return gamma * instance_norm(leaky_relu(x)) + beta
+    n, c = x.shape[:2]
+    style = style.reshape(n, 2, c, 1, 1)
+    return style[:, 0] * instance_norm(leaky_relu(x)) + style[:, 1]
 
 
-def styled_activation(x, gamma, beta):
+def styled_activation(x, style):
     """gamma * instance_norm(leaky_relu(x)) + beta (equation 1 and the activation before it).
 
-    x (n, c, h, w), gamma and beta (n, c, 1, 1) -> (n, c, h, w)
+    x (n, c, h, w), style (n, 2c): all gamma, then all beta -> (n, c, h, w)
     """
     if jt.flags.use_cuda or str(x.dtype) != "float32":
-        return styled_activation_plain(x, gamma, beta)
-    return _StyledActivation()(x, gamma, beta)
+        return styled_activation_plain(x, style)
+    return _StyledActivation()(x, style)
 
 
 def minibatch_stddev(x):

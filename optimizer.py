@@ -44,11 +44,15 @@ class Adam:
             self.steps[name] += 1
             if name not in self.v:
                 self.v[name] = jt.zeros(g.shape).stop_grad()
+                self.v[name].sync()
             p, v = self.parameters[name], self.v[name]
             correction = math.sqrt(1 - self.beta2 ** self.steps[name])
-            v.update(self.beta2 * v + (1 - self.beta2) * g * g)
-            p.update(p - lr * self.lr_mult[name] * g / (jt.sqrt(v) / correction + self.eps))
-            del g
+            new_p, new_v, g = (x.reshape(-1) for x in (p, v, g))  # one kernel for all shapes
+            new_v = self.beta2 * new_v + (1 - self.beta2) * g * g
+            new_p = new_p - lr * self.lr_mult[name] * g / (jt.sqrt(new_v) / correction + self.eps)
+            v.update(new_v.reshape(v.shape))
+            p.update(new_p.reshape(p.shape))
+            del g, new_p, new_v
             jt.sync([p, v])  # now, so that the memory of what they replace serves the next one
 
     def state_dict(self) -> dict:
@@ -80,7 +84,7 @@ def gradient_of_sum(losses, parameters) -> list:
         with jt.no_grad():  # nobody differentiates these once more
             gradients = jt.grad(loss, parameters)
             if total:
-                gradients = [total.pop(0) + g for g in gradients]
+                gradients = [sum_of(total.pop(0), g) for g in gradients]
         for finished in [loss, *group]:
             finished.stop_grad()
         if total is None:
@@ -91,12 +95,17 @@ def gradient_of_sum(losses, parameters) -> list:
     return total
 
 
+def sum_of(a, b):
+    """a + b by the one kernel that serves all shapes."""
+    return (a.reshape(-1) + b.reshape(-1)).reshape(a.shape)
+
+
 def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names, decay) -> None:
     """Exponential moving average of the named ones, in place (ProGAN, section 4).
 
     running <- decay * running + (1 - decay) * parameters
     """
     for name in names:
-        r, p = running[name], parameters[name].detach()
-        r.update(r + (p - r) * (1 - decay))
-        r.sync()
+        r, p = running[name].reshape(-1), parameters[name].detach().reshape(-1)
+        running[name].update((r + (p - r) * (1 - decay)).reshape(running[name].shape))
+        running[name].sync()

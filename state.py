@@ -95,9 +95,8 @@ class TrainState:
         def score(images):
             return self.discriminator(images, phase.step, phase.alpha)
 
-        with jt.no_grad():
-            fake = self.fake_images(phase, latents, crossover, noise)
-            fake.sync()  # else its activations would wait with the discriminator's
+        fake = self.fake_images(phase, latents, crossover, noise).stop_grad()
+        fake.sync()  # else its activations would wait with the discriminator's
         eps = None if eps is None else jt.array(eps)
         parts = self.discriminator_loss(score, jt.array(real), fake, self.config.gp_weight, eps)
         names = self.discriminator.used_parameters(phase.step, phase.alpha)
