@@ -403,6 +403,16 @@ inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I 
 
 }  // namespace down
 
+namespace leaky {
+
+// dy times 1 where y is positive, else 0.2
+inline void slope(const float* y, const float* dy, float* dx, I size) {
+  #pragma omp parallel for
+  for (I i = 0; i < size; i++) dx[i] = y[i] > 0 ? dy[i] : 0.2f * dy[i];
+}
+
+}  // namespace leaky
+
 // Leaky ReLU of slope 0.2, instance norm (eps 1e-5), scale and shift per image and channel.
 namespace styled {
 
