@@ -98,6 +98,19 @@ def relative(ours, theirs) -> float:
     return float(abs(ours - theirs).max() / abs(theirs).max())
 
 
+def load(args) -> dict:
+    """What Jittor was loaded for, or why it was not."""
+    turns.use_folder(turns.ROOT)
+    import device
+
+    said = []
+    try:
+        device.load(args.device, said.append, args.precision)
+    except device.DeviceError as e:
+        return {"error": str(e)}
+    return {"error": "", "chosen": said[-1]}
+
+
 def run(*command) -> str:
     """The output of one of our scripts; it has to succeed."""
     done = subprocess.run(
@@ -116,9 +129,11 @@ def check_build(report: Report, args) -> None:
     report.lines += run(turns.ROOT / "device.py").splitlines()
     print(*report.lines[1:], sep="\n")
     start = time.perf_counter()
-    code = f"import device; device.load({args.device!r}, say=print, precision={args.precision!r})"
-    said = run("-c", f"import sys; sys.path.insert(0, {str(turns.ROOT)!r}); {code}").splitlines()
-    report.say(f"\nchosen: {said[-1]}; loaded after {time.perf_counter() - start:.0f} s\n")
+    words = ["--device", args.device, "--precision", args.precision, "--measure", "load"]
+    said = turns.measured(sys.executable, __file__, *words)
+    if said["error"]:
+        sys.exit(f"gpu_check.py: {said['error']}")
+    report.say(f"\nchosen: {said['chosen']}; loaded after {time.perf_counter() - start:.0f} s\n")
 
 
 def check_parity(report: Report, args) -> None:
@@ -175,7 +190,7 @@ def check_training(report: Report, args) -> None:
 def losses(folder: Path) -> list:
     """(iteration, generator's loss, penalty) of each line of a run's log."""
     lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
-    return [(line["iteration"], line["g"], line["penalty"]) for line in lines]
+    return [(x["iteration"], x["g"], x["penalty"]) for x in lines if "iteration" in x]
 
 
 def check_speed(report: Report, args) -> None:
@@ -230,15 +245,19 @@ def main() -> None:
     turns.add_device(parser)
     parser.set_defaults(device="cuda")
     parser.add_argument("--sizes", default="8,16,32,64,128", help="in pixels (default 8 to 128)")
-    parser.add_argument("--iterations", type=int, default=200, help="at each size (default 200)")
-    parser.add_argument("--quick", action="store_true", help="8 and 16 px, two iterations of two")
-    parser.add_argument("--measure", choices=["parity"], help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--iterations", type=int, default=200, help="at each size, tens (default 200)"
+    )
+    parser.add_argument("--quick", action="store_true", help="8 and 16 px, ten iterations of two")
+    parser.add_argument("--measure", choices=["load", "parity"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(parity(args)))
+        print(json.dumps(load(args) if args.measure == "load" else parity(args)))
         return
+    if args.iterations < 10 or args.iterations % 10:
+        parser.error(f"--iterations {args.iterations}: train.py logs every tenth, give tens")
     if args.quick:
-        args.sizes, args.iterations = "8,16", 2
+        args.sizes, args.iterations = "8,16", 10
     args.sizes = [int(size) for size in args.sizes.split(",")]
     report, start = Report(), time.perf_counter()
     for part in (check_build, check_parity, check_training, check_speed):
