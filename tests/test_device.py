@@ -226,7 +226,7 @@ def test_each_process_has_its_gpu(machine, tmp_path, monkeypatch, visible, gpus,
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     text, _ = device.prepare_environment("auto")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == chosen and os.environ["use_mpi"] == "1"
-    assert text.endswith(", GPU 1")
+    assert text.endswith(", GPU 1, float32")
 
 
 def test_nccl_sees_all_gpus(machine, tmp_path, monkeypatch):
