@@ -47,12 +47,12 @@ class Adam:
                 self.v[name].sync()
             p, v = self.parameters[name], self.v[name]
             correction = math.sqrt(1 - self.beta2 ** self.steps[name])
-            new_p, new_v, g = (x.reshape(-1) for x in (p, v, g))  # one kernel for all shapes
-            new_v = self.beta2 * new_v + (1 - self.beta2) * g * g
-            new_p = new_p - lr * self.lr_mult[name] * g / (jt.sqrt(new_v) / correction + self.eps)
+            old_p, old_v, g = (x.reshape(-1) for x in (p, v, g))  # one kernel for all shapes
+            new_v = self.beta2 * old_v + (1 - self.beta2) * g * g
+            new_p = old_p - lr * self.lr_mult[name] * g / (jt.sqrt(new_v) / correction + self.eps)
             v.update(new_v.reshape(v.shape))
             p.update(new_p.reshape(p.shape))
-            del g, new_p, new_v
+            del g, old_p, old_v, new_p, new_v
             jt.sync([p, v])  # now, so that the memory of what they replace serves the next one
 
     def state_dict(self) -> dict:

@@ -87,7 +87,8 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    turns.add_options(parser, rounds=3)
+    turns.add_options(parser)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")
     turns.add_device(parser)
     parser.add_argument("--sizes", default="32,64,128", help="in pixels (default 32,64,128)")
     parser.add_argument("--repeats", type=int, default=3, help="batches a round (default 3)")

@@ -71,10 +71,8 @@ def parity(args) -> dict:
             with jt.no_grad():
                 image = generator(z, noise=noise, step=step, **{"alpha": 1, **options}).numpy()
             errors["images"].append(relative(image, recorded.FORWARD[key]))
-        for key in (
-            k for k in recorded.FORWARD.files if k.startswith(f"dis/activate1/step{step}/")
-        ):
-            if "|" not in key:
+        for key in recorded.FORWARD.files:
+            if key.startswith(f"dis/activate1/step{step}/") and "|" not in key:
                 images = jt.array(recorded.images(f"dis{step}", 4, step))
                 with jt.no_grad():
                     score = discriminator(images, step, float(key.split("/")[3][5:])).numpy()
@@ -241,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    turns.add_options(parser, rounds=1)
+    turns.add_options(parser)
     turns.add_device(parser)
     parser.set_defaults(device="cuda")
     parser.add_argument("--sizes", default="8,16,32,64,128", help="in pixels (default 8 to 128)")

@@ -241,7 +241,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    turns.add_options(parser, rounds=3)
+    turns.add_options(parser)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")
     parser.add_argument("--sizes", default="8,16,32", help="in pixels (default 8,16,32)")
     parser.add_argument("--batch", type=int, default=16, help="images (default 16)")
     parser.add_argument(

@@ -8,12 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def add_options(parser, rounds: int) -> None:
+def add_options(parser) -> None:
     parser.add_argument("--torch", metavar="FOLDER", help="checkout of the PyTorch original")
     parser.add_argument("--python", default=sys.executable, help="interpreter with PyTorch")
-    parser.add_argument(
-        "--rounds", type=int, default=rounds, help=f"turns of each (default {rounds})"
-    )
 
 
 def add_device(parser) -> None:
