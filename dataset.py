@@ -13,11 +13,11 @@ from contextlib import closing
 
 import numpy as np
 
-import device
-from grid import save_grid
-from schedule import image_size, number
-from sources import printable
-from store import DataError, in_order, joined, open_pictures
+from backend import device
+from pictures.grid import save_grid
+from training.schedule import image_size, number
+from pictures.sources import printable
+from pictures.store import DataError, in_order, joined, open_pictures
 
 jt = device.load()
 

@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-import device
-from grid import make_grid, save_png, stack, to_bytes
-from schedule import image_size, number, step_of
-from store import SIZES, DataError, joined
+from backend import device
+from pictures.grid import make_grid, save_png, stack, to_bytes
+from training.schedule import image_size, number, step_of
+from pictures.store import SIZES, DataError, joined
 
 MEAN_STYLE_LATENTS = 10 * 1024
 # Second words of the seeds: what is drawn for a seed
@@ -388,7 +388,7 @@ def new_artist(args) -> Artist:
     if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
         raise DataError(f"{args.ckpt}: no such file")
     device.load(args.device, say=print, precision=args.precision)
-    from state import load_generator
+    from training.run import load_generator
 
     generator, config, size, alpha = load_generator(args.ckpt)
     if size is None and args.size is None:  # another program's checkpoint

@@ -15,8 +15,8 @@ from typing import Dict
 
 import numpy as np
 
-import device
-import ops
+from backend import device
+from backend import ops
 
 jt = device.load()
 nn = jt.nn

@@ -31,8 +31,8 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps
 from tqdm import tqdm
 
-from schedule import number
-from sources import (
+from training.schedule import number
+from pictures.sources import (
     SYMBOL_COUNT,
     Digits,
     Folder,
@@ -42,7 +42,7 @@ from sources import (
     error_text,
     printable,
 )
-from store import SIZES, WRITER, DataError, LmdbWriter, TreeWriter, in_order, joined, locked
+from pictures.store import SIZES, WRITER, DataError, LmdbWriter, TreeWriter, in_order, joined, locked
 
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 CHUNK = 8  # pictures per message to a worker

@@ -25,8 +25,8 @@ from generate import (
     run,
     seeds_of,
 )
-from grid import save_png, stack
-from schedule import number
+from pictures.grid import save_png, stack
+from training.schedule import number
 
 
 def figure(artist, options):

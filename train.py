@@ -28,11 +28,11 @@ from typing import NamedTuple, Optional
 import numpy as np
 from tqdm import tqdm
 
-import device
-from folder import check_finite, checkpoints, go_back, make_folders, remove_old, writing
-from grid import save_grid
-from schedule import Config, batch_at, image_size, images_at, number, phase_at, step_of
-from store import SIZES, DataError, open_pictures
+from backend import device
+from training.folder import check_finite, checkpoints, go_back, make_folders, remove_old, writing
+from pictures.grid import save_grid
+from training.schedule import Config, batch_at, image_size, images_at, number, phase_at, step_of
+from pictures.store import SIZES, DataError, open_pictures
 
 LOG_EVERY = 10
 SAMPLE_EVERY = 100
@@ -114,7 +114,7 @@ def save_sample(run, phase, path) -> None:
 
 def values_of(run, losses) -> dict:
     """The losses of train_iteration as numbers, means over all processes. Raises DivergedError."""
-    from processes import averaged  # imports Jittor
+    from backend.processes import averaged  # imports Jittor
 
     names = ("d_real", "d_fake", "penalty", "g")
     values = {name: x.item() for name, x in zip(names, averaged(losses))}
@@ -250,7 +250,7 @@ def fetched(data):
 def train(run, pictures, output: Output, max_iters: int) -> int:
     """Iterates up to `max_iters` from where the run is. Returns the signal that ended it, or 0."""
     from dataset import batches  # these import Jittor
-    from processes import any_process
+    from backend.processes import any_process
 
     config, folder, phase, losses, stopped = run.config, output.folder, None, None, 0
     data = batches(
@@ -367,7 +367,7 @@ def find_checkpoints(args, folder: Path) -> list:
 
 def read_first(paths):
     """(path, content) of the first checkpoint that is not damaged. CheckpointError if all are."""
-    from state import CheckpointError, read_checkpoint
+    from training.run import CheckpointError, read_checkpoint
 
     for path in paths[:-1]:
         try:
@@ -381,7 +381,7 @@ def continued_run(args, paths, length: int):
     """(run, path) of the first readable checkpoint, on a set of `length` pictures; another
     program's starts at its beginning. Jittor has been loaded.
     """
-    from state import TrainState, config_of
+    from training.run import TrainState, config_of
 
     path, content = read_first(paths)
     was = config_of(content)
@@ -429,7 +429,7 @@ def start(args) -> int:
             check_growth(pictures, configuration(args, Config()))
         make_folders(folder)
         device.load(args.device, say=print, precision=args.precision)
-        from state import TrainState  # imports Jittor, for the device chosen above
+        from training.run import TrainState  # imports Jittor, for the device chosen above
 
         if paths:
             run, source = continued_run(args, paths, pictures.length)

@@ -29,8 +29,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare_data  # noqa: E402
-from schedule import number  # noqa: E402
-from store import open_pictures  # noqa: E402
+from training.schedule import number  # noqa: E402
+from pictures.store import open_pictures  # noqa: E402
 
 SIDE = 1024
 DISTINCT = 20  # photographs; the rest are copies under other names

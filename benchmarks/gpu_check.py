@@ -99,7 +99,7 @@ def relative(ours, theirs) -> float:
 def load(args) -> dict:
     """What Jittor was loaded for, or why it was not."""
     turns.use_folder(turns.ROOT)
-    import device
+    from backend import device
 
     said = []
     try:
@@ -194,7 +194,7 @@ def losses(folder: Path) -> list:
 def check_speed(report: Report, args) -> None:
     """Iterations at the schedule's batches, ours and the original's in turn."""
     sys.path.insert(0, str(turns.ROOT))
-    from schedule import BATCHES
+    from training.schedule import BATCHES
 
     names = turns.contenders(args)
     report.say("## An iteration (r1, mixing, fading)\n")

@@ -38,8 +38,8 @@ def our_iteration(args):
         jt.flags.cache_path = args.kernels
     import numpy as np
 
-    from schedule import Config, Phase, step_of
-    from state import TrainState
+    from training.schedule import Config, Phase, step_of
+    from training.run import TrainState
 
     run = TrainState(Config(loss="r1", mixing=True))
     noise = run.generator.draw_noise
@@ -137,7 +137,7 @@ def products(size: int):
 def matrix_speed(args) -> float:
     """GFLOP/s of a product of matrices of 2048 x 2048."""
     jt = turns.load_jittor(args)
-    import ops
+    from backend import ops
 
     a, b = jt.randn(2048, 2048), jt.randn(2048, 2048)
     best = float("inf")

@@ -33,7 +33,7 @@ def measured(python: str, script, *arguments):
 def load_jittor(args):
     """Our modules can be imported afterwards."""
     use_folder(ROOT)
-    import device
+    from backend import device
 
     return device.load(args.device, precision=args.precision)
 

@@ -10,8 +10,8 @@ import itertools
 import numpy as np
 import pytest
 
-import ops
-from ops import jt
+from backend import ops
+from backend.ops import jt
 
 
 def windows(x, kernel, stride, padding, size):

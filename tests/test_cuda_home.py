@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from toolkits import PARTS, put_cudnn, put_toolkit, put_wheels, script
 
-import cuda_home
-import ops
-from cuda_home import Unusable
+from backend import cuda_home
+from backend import ops
+from backend.cuda_home import Unusable
 
 # What Jittor 1.3.11 gives nvcc (compiler.py), but for include folders
 JITTOR_OPTIONS = (

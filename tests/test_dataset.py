@@ -12,7 +12,7 @@ from PIL import Image
 
 import dataset as data
 import prepare_data
-from store import DataError, open_pictures
+from pictures.store import DataError, open_pictures
 
 
 @pytest.fixture(scope="module")

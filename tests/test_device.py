@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from toolkits import put_cudnn, put_toolkit, put_wheels, script
 
-import cuda_home
-import device
-from device import Driver, Gpu
+from backend import cuda_home
+from backend import device
+from backend.device import Driver, Gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 H100 = Gpu("NVIDIA H100", (9, 0))

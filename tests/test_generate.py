@@ -9,11 +9,11 @@ from PIL import Image
 
 import generate
 import style_mixing
-from grid import make_grid, stack
+from pictures.grid import make_grid, stack
 from model import StyledGenerator
-from ops import jt
-from schedule import Config
-from state import TrainState, export, read_checkpoint
+from backend.ops import jt
+from training.schedule import Config
+from training.run import TrainState, export, read_checkpoint
 
 TINY = Config(code_size=8, n_mlp=2, channel_max=4, init_size=8, max_size=32)
 

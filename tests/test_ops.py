@@ -4,8 +4,8 @@ import numpy as np
 import oracle
 import pytest
 
-import ops
-from ops import jt
+from backend import ops
+from backend.ops import jt
 
 RNG = np.random.RandomState(0)
 GEOMETRIES = [  # stride, padding, down, scale; kernel, channels in, out, size

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from ops import jt
-from optimizer import Adam, average
+from backend.ops import jt
+from training.optimizer import Adam, average
 
 
 def loss_of(parameters, gradients):

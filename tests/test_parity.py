@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import device
+from backend import device
 
 jt = device.load()
 
-from losses import LOSSES  # noqa: E402
+from training.losses import LOSSES  # noqa: E402
 from model import Discriminator, StyledGenerator  # noqa: E402
-from schedule import Config, Phase  # noqa: E402
-from state import TrainState, assign  # noqa: E402
+from training.schedule import Config, Phase  # noqa: E402
+from training.run import TrainState, assign  # noqa: E402
 
 DATA = Path(__file__).parent / "data"
 FORWARD = np.load(DATA / "parity_forward_gradients.npz")

@@ -21,8 +21,8 @@ import pytest
 from PIL import Image, ImageFont
 
 import prepare_data
-import sources
-import store
+from pictures import sources
+from pictures import store
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from tiny import ROOT, TINY, assert_same_checkpoint
 
-import ops
+from backend import ops
 import train
 from dataset import image_order
-from ops import jt
-from state import read_checkpoint
-from store import LmdbWriter
+from backend.ops import jt
+from training.run import read_checkpoint
+from pictures.store import LmdbWriter
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("mpirun") and shutil.which("mpicc")),

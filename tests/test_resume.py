@@ -16,8 +16,8 @@ from tiny import ROOT, TINY, assert_same_checkpoint
 
 import prepare_data
 import train
-from folder import DivergedError, checkpoints, iteration_of
-from state import TrainState, config_of, read_checkpoint
+from training.folder import DivergedError, checkpoints, iteration_of
+from training.run import TrainState, config_of, read_checkpoint
 
 KILLS = 20
 LATEST = ("--ckpt", "latest")

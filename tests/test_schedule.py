@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from schedule import Config, images_at, number, phase_at
+from training.schedule import Config, images_at, number, phase_at
 
 
 def walk(config, iterations):

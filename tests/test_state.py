@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import generate
-import state
+from training import run as state
 import train
-import weights
-from ops import jt
-from schedule import Config, phase_at
-from state import (
+from formats import unpickler as weights
+from backend.ops import jt
+from training.schedule import Config, phase_at
+from training.run import (
     CheckpointError,
     TrainState,
     config_of,

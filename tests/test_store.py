@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import store
+from pictures import store
 
 
 def picture(side, seed=0):

@@ -15,10 +15,10 @@ from tiny import ROOT, TINY, assert_same_checkpoint, run_train
 
 import prepare_data
 import train
-from ops import jt
-from schedule import Config, phase_at
-from state import TrainState, read_checkpoint
-from store import WRITER, LmdbWriter
+from backend.ops import jt
+from training.schedule import Config, phase_at
+from training.run import TrainState, read_checkpoint
+from pictures.store import WRITER, LmdbWriter
 
 
 def test_writes_what_the_original_writes(reference):

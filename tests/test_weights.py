@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import weights
-from weights import CheckpointError
+from formats import unpickler as weights
+from formats.unpickler import CheckpointError
 
 DATA = Path(__file__).parent / "data"
 

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-import device
-import weights
-from folder import check_finite, replacing
-from losses import LOSSES
+from backend import device
+from formats import unpickler as weights
+from training.folder import check_finite, replacing
+from training.losses import LOSSES
 from model import FUSED_FROM, MAX_STEP, Discriminator, StyledGenerator, widths
-from optimizer import Adam, average
-from schedule import Config
-from store import SIZES, DataError
-from weights import CheckpointError
+from training.optimizer import Adam, average
+from training.schedule import Config
+from pictures.store import SIZES, DataError
+from formats.unpickler import CheckpointError
 
 jt = device.load()
 

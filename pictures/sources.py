@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from tqdm import tqdm
 
-from store import EXTENSIONS, DataError, find_pictures, is_picture_name
+from pictures.store import EXTENSIONS, DataError, find_pictures, is_picture_name
 
 SYMBOL_SIZE = 128
 SYMBOL_COUNT = 6949  # unless more are asked for: as many as the Jittor course's set has

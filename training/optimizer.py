@@ -5,8 +5,8 @@ from typing import Dict
 
 import numpy as np
 
-import device
-from processes import averaged
+from backend import device
+from backend.processes import averaged
 
 jt = device.load()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-import device
+from backend import device
 
 jt = device.load()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from store import DataError
+from pictures.store import DataError
 
 JITTOR_TRAILER = b"HCAJSLHD"  # jt.save ends a file with a SHA-1 and this
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first value of PyTorch's format before 1.6

@@ -4,7 +4,7 @@
 A discriminator loss comes in three parts (real, fake, penalty), to be summed.
 """
 
-import device
+from backend import device
 
 jt = device.load()
 

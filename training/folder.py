@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from store import DataError
+from pictures.store import DataError
 
 
 class DivergedError(DataError):

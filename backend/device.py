@@ -4,7 +4,7 @@ Jittor looks for a CUDA compiler while it is being imported and dies when it fin
 cannot use (an nvcc without libcudart, a runtime without a GPU). So the choice has to be made before
 the first `import jittor`:
 
-    import device
+    from backend import device
     jt = device.load("auto")      # or "cpu", "cuda"; later calls return the same module
 
 Run as a script it reports what it finds on this machine and what it would choose.
@@ -19,8 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
-import cuda_home
-from cuda_home import Cuda, Unusable, ask
+from backend import cuda_home
+from backend.cuda_home import Cuda, Unusable, ask
 
 CHOICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-import device
+from backend import device
 
 jt = device.load()
 
