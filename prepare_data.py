@@ -31,18 +31,11 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps
 from tqdm import tqdm
 
-from training.schedule import number
-from pictures.sources import (
-    SYMBOL_COUNT,
-    Digits,
-    Folder,
-    SourceGone,
-    Symbols,
-    Zip,
-    error_text,
-    printable,
-)
-from pictures.store import SIZES, WRITER, DataError, LmdbWriter, TreeWriter, in_order, joined, locked
+from backend.terminal import UsageError, number, printable
+from pictures.ahead import in_order
+from pictures.sizes import SIZES, joined
+from pictures.sources import SYMBOL_COUNT, Digits, Folder, SourceGone, Symbols, Zip, error_text
+from pictures.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 CHUNK = 8  # pictures per message to a worker
@@ -212,10 +205,6 @@ def write(kind, out, source, about, args, lock):
 
 
 # The whole
-
-
-class UsageError(Exception):
-    """What is wrong with the options, in one sentence."""
 
 
 def smallest(source, count, pad):

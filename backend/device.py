@@ -7,7 +7,7 @@ the first `import jittor`:
     from backend import device
     jt = device.load("auto")      # or "cpu", "cuda"; later calls return the same module
 
-Run as a script it reports what it finds on this machine and what it would choose.
+`python -m backend.device` reports what it finds on this machine and what it would choose.
 """
 
 import ctypes
@@ -21,6 +21,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from backend import cuda_home
 from backend.cuda_home import Cuda, Unusable, ask
+from backend.terminal import UsageError
 
 CHOICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32")
@@ -41,7 +42,7 @@ for i in range(get("cuDeviceGetCount")):
 """
 
 
-class DeviceError(Exception):
+class DeviceError(UsageError):
     """The device or compiler asked for is not there; the text says what is missing."""
 
 

@@ -29,7 +29,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare_data  # noqa: E402
-from training.schedule import number  # noqa: E402
+from backend.terminal import number  # noqa: E402
 from pictures.store import open_pictures  # noqa: E402
 
 SIDE = 1024
@@ -141,7 +141,7 @@ def compare_preparation(args, folder):
 
 def reading_speed(pictures, size, batch, count):
     """images/s of the batches of training, flips and conversion included."""
-    from dataset import batches  # imports Jittor
+    from dataset import batches
 
     phase = SimpleNamespace(size=size, batch=batch)
     generator = batches(pictures, lambda seen: phase, 0, 0, flip=True)
