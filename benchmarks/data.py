@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare_data  # noqa: E402
 from backend.terminal import number  # noqa: E402
+from pictures.encode import resize  # noqa: E402
 from pictures.store import open_pictures  # noqa: E402
 
 SIDE = 1024
@@ -69,7 +70,7 @@ def originals_resize(task):
     encoded = []
     for size in prepare_data.DEFAULT_SIZES:
         file = io.BytesIO()
-        prepare_data.resize(picture, size).save(file, format="jpeg", quality=100)
+        resize(picture, size).save(file, format="jpeg", quality=100)
         encoded.append(file.getvalue())
     return index, encoded
 

@@ -41,5 +41,10 @@ def test_the_house(path):
         assert len(ast.parse(text).body) == 1  # a docstring
 
 
+def test_no_file_holds_two_ideas():
+    for path in ROOT.glob("*/*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 450, path
+
+
 def test_the_rule_bites():
     assert set(imported(ast.parse("def f():\n    from training.run import x"))) == {"training"}
