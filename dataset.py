@@ -13,52 +13,24 @@ from contextlib import closing
 
 import numpy as np
 
-from backend import device
+from backend import terminal
+from backend.terminal import number, printable
+from pictures.ahead import in_order
 from pictures.grid import save_grid
-from training.schedule import image_size, number
-from pictures.sources import printable
-from pictures.store import DataError, in_order, joined, open_pictures
-
-jt = device.load()
-
-from jittor.dataset import Dataset  # noqa: E402
+from pictures.sizes import image_size, joined
+from pictures.store import open_pictures
 
 # Third words of the seeds, so that the order and the flips of a run are independent of each other.
 ORDER_STREAM, FLIP_STREAM = 1, 2
 
 
-class MultiResolutionDataset(Dataset):
-    """Prepared pictures at one size: `dataset[i]` is picture i, passed through `transform`.
+def __getattr__(name: str):
+    """`MultiResolutionDataset`: a class of Jittor's, which nothing else here needs."""
+    if name != "MultiResolutionDataset":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pictures.jittor_dataset import MultiResolutionDataset
 
-    path: an LMDB or a tree of sizes (see store.py). transform: from a PIL RGB image; without one
-    `dataset[i]` is that image. `len(dataset)` is the number of pictures. Iterating gives batches,
-    as with every data set of Jittor: `dataset.set_attrs(batch_size=16, shuffle=True)`. DataError
-    where there is no prepared set at `path`, or none of that size.
-    """
-
-    def __init__(self, path, transform=None, resolution: int = 8):
-        super().__init__()
-        self.pictures = open_pictures(path)
-        try:
-            self.pictures.require([resolution])
-        except DataError:
-            self.close()
-            raise
-        self.resolution, self.transform = resolution, transform
-        self.set_attrs(total_len=len(self))
-
-    def __len__(self):
-        return self.pictures.length
-
-    def __getitem__(self, index):
-        if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
-        picture = self.pictures.read(index, self.resolution)
-        return self.transform(picture) if self.transform else picture
-
-    def close(self) -> None:
-        """Closes the LMDB."""
-        self.pictures.close()
+    return MultiResolutionDataset
 
 
 # Cached, for shuffling 70,000 anew in every batch would cost; two, for a batch may straddle epochs.
@@ -164,21 +136,20 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def show(args) -> None:
+    """Says what is in a set and writes its contact sheet."""
+    with closing(open_pictures(args.path)) as pictures:
+        print(description(pictures))
+        smaller = [size for size in pictures.sizes if size <= 128]
+        size = args.size or max(smaller or pictures.sizes[:1])
+        pictures.require([size])
+        n_col = min(args.n_col, pictures.length)
+        save_grid(contact_sheet(pictures, size, args.n_row * n_col), args.out, n_col)
+    print(args.out)
+
+
 def main(argv=None) -> int:
-    args = parser().parse_args(argv)
-    try:
-        with closing(open_pictures(args.path)) as pictures:
-            print(description(pictures))
-            smaller = [size for size in pictures.sizes if size <= 128]
-            size = args.size or max(smaller or pictures.sizes[:1])
-            pictures.require([size])
-            n_col = min(args.n_col, pictures.length)
-            save_grid(contact_sheet(pictures, size, args.n_row * n_col), args.out, n_col)
-        print(args.out)
-    except (DataError, OSError) as e:
-        print(f"dataset.py: {e}", file=sys.stderr)
-        return 1
-    return 0
+    return terminal.run("dataset.py", show, parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -20,76 +20,16 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from backend import device
+from backend import device, terminal
+from backend.terminal import UsageError, number
+from formats.files import CheckpointError
+from pictures.animation import import_ffmpeg, save_animation
+from pictures.artist import Artist, blend, mix
 from pictures.grid import make_grid, save_png, stack, to_bytes
-from training.schedule import image_size, number, step_of
-from pictures.store import SIZES, DataError, joined
+from pictures.sizes import SIZES, image_size, joined, step_of
 
-MEAN_STYLE_LATENTS = 10 * 1024
-# Second words of the seeds: what is drawn for a seed
-LATENT_STREAM, NOISE_STREAM, MEAN_STREAM = 1, 2, 3
 LEVELS = {"coarse": (0, 1), "middle": (2, 3), "fine": (4, 8)}  # section 3.1: 4-8, 16-32, 64- px
 PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)  # figure 8
-
-
-class UsageError(Exception):
-    """Options that contradict each other: one sentence."""
-
-
-class Artist:
-    """A trained generator, asked in arrays: seeds to latents, latents to styles, styles to images.
-
-    psi: truncation, of the levels 0 to psi_level. batch: how many images are computed at a time.
-    `bar`, a tqdm, counts them.
-    """
-
-    def __init__(self, generator, step, alpha, psi=0.7, psi_level=8, batch=16):
-        self.generator, self.step, self.alpha = generator, step, alpha
-        self.psi, self.psi_level, self.batch = psi, psi_level, batch
-        self.bar = tqdm(disable=True)
-        rng = np.random.default_rng([0, MEAN_STREAM])
-        z = rng.standard_normal((MEAN_STYLE_LATENTS, generator.code_dim), dtype="float32")
-        self.mean_style = generator.map_latents(z).mean(axis=0, keepdims=True)
-
-    def latents(self, seeds):
-        """z (n, code_dim)"""
-        rngs = [np.random.default_rng([seed, LATENT_STREAM]) for seed in seeds]
-        return np.stack([rng.standard_normal(self.generator.code_dim, "float32") for rng in rngs])
-
-    def truncate(self, w, psi=None):
-        """w (n, code_dim) -> (n, step + 1, code_dim): mean + psi (w - mean) (section B)."""
-        styles = np.repeat(w[:, None], self.step + 1, axis=1)
-        psi = self.psi if psi is None else psi
-        truncated = self.mean_style + np.float32(psi) * (w - self.mean_style)
-        styles[:, : self.psi_level + 1] = truncated[:, None]
-        return styles
-
-    def styles(self, seeds):
-        """Truncated styles (n, step + 1, code_dim)"""
-        return self.truncate(self.generator.map_latents(self.latents(seeds)))
-
-    def noise(self, seeds):
-        """A set of noise maps for each seed: step + 1 arrays (n, 1, size, size)."""
-        rngs = [np.random.default_rng([seed, NOISE_STREAM]) for seed in seeds]
-        return [
-            np.stack([rng.standard_normal((1, size, size), "float32") for rng in rngs])
-            for size in SIZES[: self.step + 1]
-        ]
-
-    def draw(self, styles, noise):
-        """Styles (n, step + 1, code_dim), noise maps of n images or of one for all -> images
-        (n, 3, size, size)
-        """
-        n = len(styles)
-        noise = [np.broadcast_to(x, (n, *x.shape[1:])) for x in noise]
-        self.bar.total = (self.bar.total or 0) + n
-        images = []
-        for i in range(0, n, self.batch):
-            part = slice(i, i + self.batch)
-            maps = [x[part] for x in noise]
-            images.append(self.generator.render(styles[part], maps, self.step, self.alpha))
-            self.bar.update(len(images[-1]))
-        return np.concatenate(images)
 
 
 # Figures: functions of an artist and the options that give rows of images (n_col, 3, size, size)
@@ -108,20 +48,6 @@ def sample(artist, options):
     for i in range(0, n, options.n_col):
         seeds = seeds_of(options, min(options.n_col, n - i), skip=i)
         yield artist.draw(artist.styles(seeds), artist.noise(seeds))
-
-
-def blend(a, b, t, spherical: bool = False):
-    """From a to b, both (..., d), as t goes from 0 to 1; spherical: along the great circle."""
-    if not spherical:
-        return (1 - t) * a + t * b
-    cosine = (a * b).sum(-1, keepdims=True) / np.sqrt(
-        (a * a).sum(-1, keepdims=True) * (b * b).sum(-1, keepdims=True)
-    )
-    angle = np.arccos(np.clip(cosine, -1, 1))
-    straight = np.sin(angle) < 1e-4  # (nearly) along one line there is no great circle
-    sine = np.where(straight, 1, np.sin(angle))
-    arc = np.sin((1 - t) * angle) / sine * a + np.sin(t * angle) / sine * b
-    return np.where(straight, (1 - t) * a + t * b, arc)
 
 
 def path_styles(artist, options, seeds, points):
@@ -149,16 +75,6 @@ def interpolation(artist, options):
     styles, noise = path_styles(artist, options, seeds, points), artist.noise(seeds[:1])
     for i in range(0, len(styles), n_col):
         yield artist.draw(styles[i : i + n_col], noise)
-
-
-def mix(target, source, levels):
-    """Every target's styles (a, levels, d) with every source's (b, levels, d) on `levels` (first,
-    last) -> (a, b, levels, d)
-    """
-    first, last = levels
-    mixed = np.repeat(target[:, None], len(source), axis=1)
-    mixed[:, :, first : last + 1] = source[None, :, first : last + 1]
-    return mixed
 
 
 def mixing_rows(artist, target, source, levels, noise):
@@ -310,39 +226,8 @@ def write_animation(artist, options, folder: Path) -> None:
         if options.frames_dir:
             save_png(np.asarray(frames[-1]), Path(options.frames_dir) / f"{i:05d}.png")
     path = folder / f"animation.{options.animation}"
-    unfinished = path.with_name(f"unfinished.{path.name}")
-    folder.mkdir(parents=True, exist_ok=True)
-    if options.animation == "mp4":
-        write_mp4(frames, unfinished, options.fps)
-    else:
-        duration = round(1000 / options.fps)
-        more = {"lossless": True} if options.animation == "webp" else {}
-        kept = {"save_all": True, "append_images": frames[1:], "loop": 0, "duration": duration}
-        frames[0].save(unfinished, **kept, **more)
-    unfinished.replace(path)
+    save_animation(frames, path, options.fps)
     artist.bar.write(str(path))
-
-
-def import_ffmpeg():
-    """The optional package for mp4; UsageError that names it."""
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        text = "--animation mp4 needs a package: run `pip install imageio-ffmpeg`, or choose webp"
-        raise UsageError(text) from None
-    return imageio_ffmpeg
-
-
-def write_mp4(frames, path: Path, fps: int) -> None:
-    """frames: PIL images of one size."""
-    even = [side + side % 2 for side in frames[0].size]  # as the codec wants them
-    writer = import_ffmpeg().write_frames(str(path), even, fps=fps, macro_block_size=1, quality=8)
-    writer.send(None)
-    for frame in frames:
-        padded = Image.new("RGB", even)
-        padded.paste(frame)
-        writer.send(padded.tobytes())
-    writer.close()
 
 
 # The command line
@@ -386,9 +271,9 @@ def new_artist(args) -> Artist:
     A size below the checkpoint's is fully grown: alpha 1.
     """
     if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
-        raise DataError(f"{args.ckpt}: no such file")
+        raise CheckpointError(f"{args.ckpt}: no such file")
     device.load(args.device, say=print, precision=args.precision)
-    from training.run import load_generator
+    from training.run import load_generator  # imports Jittor, for the device chosen above
 
     generator, config, size, alpha = load_generator(args.ckpt)
     if size is None and args.size is None:  # another program's checkpoint
@@ -398,7 +283,8 @@ def new_artist(args) -> Artist:
     if args.size is not None and args.size != size:
         made = [s for s in SIZES if config.init_size <= s <= size]
         if args.size not in made:
-            raise DataError(f"{args.ckpt} has not learned {args.size} px: --size {joined(made)}")
+            text = f"{args.ckpt} has not learned {args.size} px: --size {joined(made)}"
+            raise CheckpointError(text)
         size, alpha = args.size, 1.0
     args.size, args.alpha = size, alpha
     args.checksum = hashlib.sha1(Path(args.ckpt).read_bytes()).hexdigest()
@@ -518,21 +404,8 @@ def generate(args) -> None:
                 write_figure(artist, args, name, folder)
 
 
-def run(script: str, task, args) -> int:
-    """Runs `task` of a script of figures. Returns the exit code; mistakes get one sentence."""
-    try:
-        task(args)
-    except (UsageError, device.DeviceError) as e:
-        print(f"{script}: {e}", file=sys.stderr)
-        return 2
-    except (DataError, OSError) as e:
-        print(f"{script}: {e}", file=sys.stderr)
-        return 1
-    return 0
-
-
 def main(argv=None) -> int:
-    return run("generate.py", generate, parser().parse_args(argv))
+    return terminal.run("generate.py", generate, parser().parse_args(argv))
 
 
 if __name__ == "__main__":

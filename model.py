@@ -15,8 +15,7 @@ from typing import Dict
 
 import numpy as np
 
-from backend import device
-from backend import ops
+from backend import device, ops
 
 jt = device.load()
 nn = jt.nn
@@ -41,9 +40,9 @@ def parameters_below(module, prefixes) -> Dict[str, "jt.Var"]:
     return {k: p for k, p in module.named_parameters() if k.startswith(tuple(prefixes))}
 
 
-class Equalized(nn.Module):
-    """A weight stored as N(0, 1), to be used times `scale` = sqrt(2 / fan_in) (ProGAN, section
-    4.1), and a bias of zeros.
+class EqualLR(nn.Module):
+    """Equalised learning rate (ProGAN, section 4.1): a weight stored as N(0, 1), to be used times
+    `scale` = sqrt(2 / fan_in), and a bias of zeros.
     """
 
     def __init__(self, *shape):
@@ -53,75 +52,123 @@ class Equalized(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """k x k convolution, "same" padding unless given. (n, c_in, h, w) -> (n, c_out, h', w').
+    """k x k convolution, "same" padding unless given. (n, c_in, h, w) -> (n, c_out, h', w')"""
 
-    `resample` "up" puts a nearest neighbour upsampling before it and a blur after it, "down" a blur
-    before it and a 2x2 average after it, in the same pass.
-    """
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, padding=None, resample: str = ""):
-        self.conv = Equalized(c_out, c_in, kernel, kernel)
+    def __init__(self, c_in: int, c_out: int, kernel: int, padding=None):
+        self.conv = EqualLR(c_out, c_in, kernel, kernel)
         self.padding = kernel // 2 if padding is None else padding
-        self.resample = resample
+
+    def parts(self):
+        """(weight, scale, bias (1, c_out, 1, 1))"""
+        return self.conv.weight_orig, self.conv.scale, self.conv.bias.reshape(1, -1, 1, 1)
 
     def execute(self, x):
-        w, scale = self.conv.weight_orig, self.conv.scale
-        bias = self.conv.bias.reshape(1, -1, 1, 1)
-        if self.resample == "up":
-            y = ops.upsample_conv2d_blur(x, w, scale)
-            return y + bias * ops.blurred_ones(*y.shape[2:])
-        if self.resample == "down":
-            return ops.blur_conv2d_avg_pool(x, w, scale) + bias
+        w, scale, bias = self.parts()
         return ops.conv2d(x, w, self.padding, scale) + bias
 
 
-class FusedResample(nn.Module):
-    """The fused up- and downsampling of 128 px and above, with the blur after or before it.
-
-    Up stores its kernel as (in, out, 3, 3), down as (out, in, 3, 3).
+class FusedUpsample(nn.Module):
+    """Upsample and EqualConv2d with one stored kernel, (in, out, 3, 3), from 128 px on (ProGAN's
+    fused scaling, a fourth of the other's values). (n, c_in, h, w) -> (n, c_out, 2h, 2w)
     """
 
-    def __init__(self, c_in: int, c_out: int, up: bool):
-        self.weight = jt.randn((c_in, c_out, 3, 3) if up else (c_out, c_in, 3, 3))
+    def __init__(self, c_in: int, c_out: int):
+        self.weight = jt.randn((c_in, c_out, 3, 3))
         self.bias = jt.zeros(c_out)
         self.scale = math.sqrt(2 / (c_in * 9))
-        self.up = up
+
+    def parts(self):
+        return self.weight, self.scale, self.bias.reshape(1, -1, 1, 1)
 
     def execute(self, x):
-        bias = self.bias.reshape(1, -1, 1, 1)
-        if self.up:
-            y = ops.conv_transpose2d_blur(x, self.weight, self.scale)
-            return y + bias * ops.blurred_ones(*y.shape[2:])
-        return ops.blur_conv2d_avg_pool(x, self.weight, self.scale) + bias
+        w, scale, bias = self.parts()
+        return ops.conv2d(ops.upsample2(x), ops.turn(w), 1, scale / 4) + bias
+
+
+class FusedDownsample(nn.Module):
+    """EqualConv2d and AvgPool2d with one stored kernel, (out, in, 3, 3), from 128 px on.
+    (n, c_in, 2h, 2w) -> (n, c_out, h, w)
+    """
+
+    def __init__(self, c_in: int, c_out: int):
+        self.weight = jt.randn((c_out, c_in, 3, 3))
+        self.bias = jt.zeros(c_out)
+        self.scale = math.sqrt(2 / (c_in * 9))
+
+    def parts(self):
+        return self.weight, self.scale, self.bias.reshape(1, -1, 1, 1)
+
+    def execute(self, x):
+        w, scale, bias = self.parts()
+        return ops.avg_pool2(ops.conv2d(x, w, 1, scale)) + bias
+
+
+class Upsample(nn.Module):
+    """Nearest neighbour: (n, c, h, w) -> (n, c, 2h, 2w)"""
+
+    def execute(self, x):
+        return ops.upsample2(x)
+
+
+class AvgPool2d(nn.Module):
+    """Mean of 2x2 cells: (n, c, 2h, 2w) -> (n, c, h, w)"""
+
+    def execute(self, x):
+        return ops.avg_pool2(x)
+
+
+class Blur(nn.Module):
+    """Binomial filter [1 2 1] x [1 2 1] / 16 around each up- and downsampling (section 2)."""
+
+    def execute(self, x):
+        return ops.blur(x)
+
+
+class UpsamplingLayers(nn.Sequential):
+    """(Upsample, EqualConv2d, Blur) or (FusedUpsample, Blur): one operator computes in one pass
+    what they would in turn, with a quarter of the multiplications.
+    """
+
+    def execute(self, x):
+        conv = self[-2]
+        w, scale, bias = conv.parts()
+        fused = isinstance(conv, FusedUpsample)
+        y = (ops.conv_transpose2d_blur if fused else ops.upsample_conv2d_blur)(x, w, scale)
+        return y + bias * ops.blurred_ones(*y.shape[2:])
+
+
+class DownsamplingLayers(nn.Sequential):
+    """(Blur, EqualConv2d, AvgPool2d, LeakyReLU) or (Blur, FusedDownsample, LeakyReLU), all but the
+    last by one operator.
+    """
+
+    def execute(self, x):
+        w, scale, bias = self[1].parts()
+        return self[-1](ops.blur_conv2d_avg_pool(x, w, scale) + bias)
 
 
 class EqualLinear(nn.Module):
     """(n, c_in) -> (n, c_out)"""
 
     def __init__(self, c_in: int, c_out: int):
-        self.linear = Equalized(c_out, c_in)
+        self.linear = EqualLR(c_out, c_in)
 
     def execute(self, x):
         return ops.linear(x, self.linear.weight_orig) * self.linear.scale + self.linear.bias
 
 
 class LeakyReLU(nn.Module):
+    """Slope 0.2 below zero."""
+
     def execute(self, x):
         return ops.leaky_relu(x)
 
 
 class PixelNorm(nn.Module):
+    """Each latent to unit mean square (ProGAN, section 4.2): (n, c) -> (n, c)"""
+
     def execute(self, x):
         return ops.pixel_norm(x)
-
-
-class Identity(nn.Module):
-    """Keeps the place of a layer that another has taken over, so that names count as in the
-    original.
-    """
-
-    def execute(self, x):
-        return x
 
 
 class NoiseInjection(nn.Module):
@@ -138,7 +185,9 @@ class NoiseInjection(nn.Module):
 
 
 class AdaptiveInstanceNorm(nn.Module):
-    """Leaky ReLU, then equation 1: each channel normalised, scaled and shifted by the style."""
+    """Equation 1: each channel normalised, then scaled and shifted by the style. The LeakyReLU
+    before it is part of the same operator.
+    """
 
     def __init__(self, channels: int, style_dim: int):
         self.style = EqualLinear(style_dim, channels * 2)
@@ -165,10 +214,9 @@ class StyledConvBlock(nn.Module):
         if step == 0:
             self.conv1 = ConstantInput(c_in)
         elif step < FUSED_FROM:
-            up = EqualConv2d(c_in, c_out, 3, resample="up")
-            self.conv1 = nn.Sequential(Identity(), up)
+            self.conv1 = UpsamplingLayers(Upsample(), EqualConv2d(c_in, c_out, 3), Blur())
         else:
-            self.conv1 = nn.Sequential(FusedResample(c_in, c_out, up=True))
+            self.conv1 = UpsamplingLayers(FusedUpsample(c_in, c_out), Blur())
         self.noise1 = NoiseInjection(c_out)
         self.adain1 = AdaptiveInstanceNorm(c_out, style_dim)
         self.conv2 = EqualConv2d(c_out, c_out, 3)
@@ -320,18 +368,28 @@ class ConvBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, step: int):
         self.conv1 = nn.Sequential(EqualConv2d(c_in, c_out, 3), LeakyReLU())
         if step == 0:
-            last = EqualConv2d(c_out, c_out, 4, padding=0)
-            self.conv2 = nn.Sequential(last, LeakyReLU())
+            self.conv2 = nn.Sequential(EqualConv2d(c_out, c_out, 4, padding=0), LeakyReLU())
         elif step < FUSED_FROM:
-            down = EqualConv2d(c_out, c_out, 3, resample="down")
-            self.conv2 = nn.Sequential(Identity(), down, LeakyReLU())
+            conv = EqualConv2d(c_out, c_out, 3)
+            self.conv2 = DownsamplingLayers(Blur(), conv, AvgPool2d(), LeakyReLU())
         else:
-            self.conv2 = nn.Sequential(
-                Identity(), FusedResample(c_out, c_out, up=False), LeakyReLU()
-            )
+            conv = FusedDownsample(c_out, c_out)
+            self.conv2 = DownsamplingLayers(Blur(), conv, LeakyReLU())
 
     def execute(self, x):
         return self.conv2(self.conv1(x))
+
+
+def minibatch_stddev(x):
+    """Appends a channel with one number: the mean over everything of the batch's standard deviation
+    (ProGAN, 3).
+    """
+    d = x - x.mean(dim=0, keepdims=True)
+    deviation = jt.sqrt((d * d).mean(dim=0) + 1e-8).mean(dims=(1, 2)).mean()
+    n, c, h, w = x.shape
+    padded = x.reindex([n, c + 1, h, w], ["i0", "i1", "i2", "i3"])  # a channel of zeros
+    last = np.arange(c + 1).reshape(1, -1, 1, 1) == c
+    return padded + deviation * jt.array(last.astype(str(x.dtype))).stop_grad()
 
 
 class Discriminator(nn.Module):
@@ -357,7 +415,7 @@ class Discriminator(nn.Module):
             if i == step and is_fading(step, alpha):
                 skip = self.from_rgb[MAX_STEP - step + 1](ops.avg_pool2(image))
                 x = (1 - alpha) * skip + alpha * x
-        x = self.progression[MAX_STEP](ops.minibatch_stddev(x))
+        x = self.progression[MAX_STEP](minibatch_stddev(x))
         return self.linear(x.reshape(x.shape[:2]))
 
     def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:

@@ -15,18 +15,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from generate import (
-    LEVELS,
-    add_image_options,
-    header,
-    mixing_rows,
-    new_artist,
-    notes,
-    run,
-    seeds_of,
-)
+from backend import terminal
+from backend.terminal import number
+from generate import LEVELS, add_image_options, header, mixing_rows, new_artist, notes, seeds_of
 from pictures.grid import save_png, stack
-from training.schedule import number
 
 
 def figure(artist, options):
@@ -69,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv=None) -> int:
-    return run("style_mixing.py", style_mixing, parser().parse_args(argv))
+    return terminal.run("style_mixing.py", style_mixing, parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and b
 stddev, which each takes over its own part of a batch. Only the first writes.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import json
@@ -28,11 +27,14 @@ from typing import NamedTuple, Optional
 import numpy as np
 from tqdm import tqdm
 
-from backend import device
-from training.folder import check_finite, checkpoints, go_back, make_folders, remove_old, writing
+from backend import device, terminal
+from dataset import batches
 from pictures.grid import save_grid
-from training.schedule import Config, batch_at, image_size, images_at, number, phase_at, step_of
-from pictures.store import SIZES, DataError, open_pictures
+from pictures.store import DataError, open_pictures
+from training.continuation import check_growth, continued_run, find_checkpoints
+from training.folder import check_finite, go_back, make_folders, remove_old, writing
+from training.options import configuration, parser
+from training.schedule import Config, ends_stage, images_at, phase_at
 
 LOG_EVERY = 10
 SAMPLE_EVERY = 100
@@ -40,10 +42,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAMPLE_GRID = {512: (8, 4), 1024: (4, 2)}  # columns, rows; else 10 x 5
 SAMPLE_STREAM = 3  # dataset.py has 1 and 2
 MIXING_PROBABILITY = 0.9  # section 3.1
-
-
-class UsageError(Exception):
-    """Options that contradict each other or a checkpoint: one sentence."""
 
 
 class Output(NamedTuple):
@@ -249,7 +247,6 @@ def fetched(data):
 
 def train(run, pictures, output: Output, max_iters: int) -> int:
     """Iterates up to `max_iters` from where the run is. Returns the signal that ended it, or 0."""
-    from dataset import batches  # these import Jittor
     from backend.processes import any_process
 
     config, folder, phase, losses, stopped = run.config, output.folder, None, None, 0
@@ -286,14 +283,6 @@ def train(run, pictures, output: Output, max_iters: int) -> int:
     return stopped
 
 
-def ends_stage(config: Config, phase, following) -> bool:
-    """Whether `phase` was its stage's last iteration; the last one ends as if another followed."""
-    if following.size > phase.size:
-        return True
-    length = 2 * config.phase
-    return phase.size == config.max_size and phase.used <= length < following.used
-
-
 def describe(line: dict) -> str:
     """The progress bar's text, as the original words it."""
     d = line["d_real"] + line["d_fake"]
@@ -303,125 +292,8 @@ def describe(line: dict) -> str:
     )
 
 
-def configuration(args, base: Config) -> Config:
-    """The options given, over `base`."""
-    names = [f.name for f in dataclasses.fields(Config)]
-    given = {n: getattr(args, n) for n in names if getattr(args, n, None) is not None}
-    config = dataclasses.replace(base, **given)
-    if config.init_size > config.max_size:
-        raise UsageError(
-            f"--init_size {config.init_size} is above --max_size {config.max_size}: images grow"
-        )
-    return config
-
-
-def check_continuation(was: Config, now: Config, images_seen: int) -> None:
-    """UsageError if `now` asks for another run than the checkpoint's.
-
-    max_size may change as long as the growth up to here would have been the same.
-    """
-    for name, value in dataclasses.asdict(was).items():
-        if name != "max_size" and value != getattr(now, name):
-            raise UsageError(
-                f"--ckpt was trained with {name} {value}, not {getattr(now, name)}: "
-                "leave that option out, or add --override to change it"
-            )
-    before, after = phase_at(was, images_seen), phase_at(now, images_seen)
-    next_stage = after.size == 2 * before.size and after.used == 0
-    if after[:2] + after[5:] != before[:2] + before[5:] and not next_stage:
-        raise UsageError(
-            f"--max_size {now.max_size} does not go with this checkpoint, trained at {before.size} "
-            f"px up to {was.max_size}: go on from checkpoint/train_step-{step_of(was.max_size) + 1}"
-            ".model, saved when its last size was due to end"
-        )
-
-
-def check_networks(has: dict, now: Config, path) -> None:
-    """UsageError if `now` asks for other networks than those in another program's checkpoint."""
-    for name, value in has.items():
-        if value != getattr(now, name):
-            raise UsageError(
-                f"{path} holds networks with {name} {value}, not {getattr(now, name)}: "
-                "leave that option out"
-            )
-
-
-def find_checkpoints(args, folder: Path) -> list:
-    """Paths to try to go on from, one after the other; none for a fresh run."""
-    found = checkpoints(folder)
-    if args.ckpt == "latest":
-        if not found:
-            raise UsageError(
-                f"--ckpt latest: there is no checkpoint in {folder / 'checkpoint'}, "
-                "leave it out to begin"
-            )
-        return found
-    if args.ckpt is None and found:
-        raise UsageError(
-            f"{folder / 'checkpoint'} holds a run: go on with --ckpt latest, or give an --expname"
-        )
-    if args.ckpt is not None and not Path(args.ckpt).is_file():
-        raise UsageError(f"--ckpt {args.ckpt}: there is no such file")
-    return [Path(args.ckpt)] if args.ckpt else []
-
-
-def read_first(paths):
-    """(path, content) of the first checkpoint that is not damaged. CheckpointError if all are."""
-    from training.run import CheckpointError, read_checkpoint
-
-    for path in paths[:-1]:
-        try:
-            return path, read_checkpoint(path)
-        except CheckpointError as e:
-            print(f"train.py: warning: {e}; trying the one before", file=sys.stderr)
-    return paths[-1], read_checkpoint(paths[-1])
-
-
-def continued_run(args, paths, length: int):
-    """(run, path) of the first readable checkpoint, on a set of `length` pictures; another
-    program's starts at its beginning. Jittor has been loaded.
-    """
-    from training.run import TrainState, config_of
-
-    path, content = read_first(paths)
-    was = config_of(content)
-    config = configuration(args, was)
-    if content["written_by"] != "train.py":
-        check_networks(content["config"], config, path)
-        run = TrainState.load(path, content, config)
-        steps = "its" if content["g_optimizer"] and content["d_optimizer"] else "new"
-        print(f"starting from the networks in {path}, with {steps} optimiser states")
-        return run, path
-    if not args.override:
-        check_continuation(was, config, content["images_seen"])
-        if content.get("pictures") not in (None, length):
-            raise UsageError(
-                f"--ckpt was trained on {content['pictures']} pictures, {args.path} holds {length}:"
-                " give the set it was trained on, or add --override to change it"
-            )
-    if content["iteration"] >= args.max_iters:
-        raise UsageError(
-            f"{path} is at iteration {content['iteration']} already: raise --max_iters"
-        )
-    run = TrainState.load(path, content, config)
-    print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
-    return run, path
-
-
-def check_growth(pictures, config: Config) -> None:
-    """Every size has to be in the data, and its batch to be divisible among the processes."""
-    sizes = [s for s in SIZES if config.init_size <= s <= config.max_size]
-    pictures.require(sizes)
-    for size in sizes:
-        if batch_at(config, size) % device.ranks():
-            raise UsageError(
-                f"{device.ranks()} processes cannot share the batch of {batch_at(config, size)} at "
-                f"{size} px evenly: give mpirun another -np, or change --batch_default"
-            )
-
-
 def start(args) -> int:
-    """Checks what can be checked before Jittor loads, then trains."""
+    """Checks what can be checked before Jittor loads, then trains. Returns the exit code."""
     folder, source = Path(args.expname or "."), None
     with closing(open_pictures(args.path)) as pictures:
         paths = find_checkpoints(args, folder)
@@ -441,100 +313,14 @@ def start(args) -> int:
         if device.rank() == 0:
             go_back(folder, run.iteration)
         output = Output(folder, args.save_every, args.keep, source)
-        return train(run, pictures, output, args.max_iters)
+        stopped_by = train(run, pictures, output, args.max_iters)
+        return 128 + stopped_by if stopped_by else 0
 
 
 def main(argv=None) -> int:
-    args = parser().parse_args(argv)
-    try:
-        with contextlib.redirect_stdout(None if device.rank() else sys.stdout):
-            stopped_by = start(args)
-    except (UsageError, device.DeviceError) as e:
-        print(f"train.py: {e}", file=sys.stderr)
-        return 2
-    except (DataError, OSError) as e:
-        print(f"train.py: {e}", file=sys.stderr)
-        return 1
-    return 128 + stopped_by if stopped_by else 0
-
-
-def option(group, flag: str, text: str, **kwargs) -> None:
-    """An option of Config; None by default, to tell given ones from a checkpoint's."""
-    default = getattr(Config, kwargs.get("dest", flag.lstrip("-")))
-    group.add_argument(flag, help=f"{text} (default {default})", **kwargs)
-
-
-def switch(group, flag: str, text: str, dest=None) -> None:
-    """A switch of Config: turns `dest` off, or what has the switch's own name on."""
-    action = "store_false" if dest else "store_true"
-    group.add_argument(flag, help=text, action=action, dest=dest or flag.lstrip("-"), default=None)
-
-
-def add_network_options(p) -> None:
-    g = p.add_argument_group("networks")
-    count = number(int, 1)
-    option(g, "--code_size", "size of z and w, from 1", type=count)
-    option(g, "--n_mlp", "layers of the mapping network, from 1", type=count)
-    option(
-        g, "--channel_max", "widest level, 1 to 512; fewer train faster", type=number(int, 1, 512)
-    )
-    text = "no activation after from_rgb, as in the original's first version"
-    switch(g, "--no_from_rgb_activate", text, "from_rgb_activate")
-
-
-def add_optimisation_options(p) -> None:
-    g = p.add_argument_group("optimisation")
-    count, rate = number(int, 1), number(float, 0.0)
-    option(g, "--loss", "GAN loss", choices=["wgan-gp", "r1"])
-    option(g, "--gp_weight", "weight of either loss's gradient penalty, from 0", type=rate)
-    switch(g, "--mixing", "mixing regularisation: two styles in nine of ten iterations")
-    option(g, "--lr", "learning rate, from 0", type=rate)
-    option(g, "--mapping_lr_mult", "factor on it for the mapping network, from 0", type=rate)
-    option(g, "--batch_default", "images per iteration, from 1; --sched has its own", type=count)
-    switch(g, "--sched", "the original's learning rates and batches by size")
-    option(g, "--ema", "decay per iteration of the average, 0 to 1", type=number(float, 0.0, 1.0))
-    switch(g, "--no_flip", "do not mirror images at random", "flip")
-    option(g, "--seed", "everything random follows from it, from 0", type=number(int, 0))
-
-
-def add_run_options(p) -> None:
-    g = p.add_argument_group("run")
-    count = number(int, 1)
-    text = (
-        "checkpoint to go on from, with its options; latest: that of the highest iteration here "
-        "that is not damaged"
-    )
-    g.add_argument("--ckpt", metavar="FILE|latest", help=text)
-    text = "let other options and another number of pictures replace the checkpoint's"
-    g.add_argument("--override", action="store_true", help=text)
-    text = "iterations from one checkpoint to the next, from 1 (default 10000)"
-    g.add_argument("--save_every", metavar="N", type=count, default=10_000, help=text)
-    text = (
-        "keep only the newest K of those; train_step-* and the one gone on from stay (default all)"
-    )
-    g.add_argument("--keep", metavar="K", type=count, help=text)
-    g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
-    device.add_options(g)
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
-    count = number(int, 1)
-    g = p.add_argument_group("growth")
-    option(g, "--init_size", "size in pixels to start with, 4 to 1024", type=image_size)
-    option(g, "--max_size", "size to grow to, 4 to 1024", type=image_size)
-    option(g, "--phase", "images to fade a size in; a stage lasts twice that", type=count)
-    text = "stop after this many iterations in all, from 1 (default 3000000)"
-    g.add_argument("--max_iters", type=count, default=3_000_000, help=text)
-    add_network_options(p)
-    add_optimisation_options(p)
-    add_run_options(p)
-    return p
+    args = parser(__doc__).parse_args(argv)
+    with contextlib.redirect_stdout(None if device.rank() else sys.stdout):
+        return terminal.run("train.py", start, args)
 
 
 def leave(status: int) -> None:

@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from backend.jittor_home import jittor_cache, made_once
+from backend.disk import made_once
+from backend.jittor_home import jittor_cache, our_cache
 
 NEWEST = (12, 2)  # what Jittor 1.3.11 builds against as it is, with cuDNN 8
 SYSTEM = Path("/usr")  # where a distribution's packages put cuDNN and NCCL
@@ -273,8 +274,8 @@ def make_view(nvcc: str, version: Tuple[int, int], parts: Parts) -> Path:
     made_of = [nvcc, version, sorted(wheels(version[0]).items()), sorted(parts.headers.items())]
     made_of += [sorted(parts.libraries.items()), Path(__file__).read_text(encoding="utf-8")]
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
-    name = f"cuda-{version[0]}.{version[1]}-{key}"
-    return made_once(name, lambda folder: fill_view(folder, nvcc, parts))
+    view = our_cache() / f"cuda-{version[0]}.{version[1]}-{key}"
+    return made_once(view, lambda folder: fill_view(folder, nvcc, parts))
 
 
 def fill_view(view: Path, nvcc: str, parts: Parts) -> None:

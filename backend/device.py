@@ -7,7 +7,7 @@ the first `import jittor`:
     from backend import device
     jt = device.load("auto")      # or "cpu", "cuda"; later calls return the same module
 
-Run as a script it reports what it finds on this machine and what it would choose.
+`python -m backend.device` reports what it finds on this machine and what it would choose.
 """
 
 import ctypes

@@ -13,10 +13,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from importlib import metadata, util
 from pathlib import Path
 from typing import Callable, Dict, NamedTuple, Optional
+
+from backend.disk import made_once
+from backend.terminal import UsageError
 
 KNOWN = (1, 3, 11)  # newer ones are taken as they are where their text is another
 
@@ -77,34 +79,13 @@ STARTED_AGAIN = "STYLEGAN_STARTED_AGAIN"  # in the environment of a command that
 BUILD = "import sys; sys.path[:] = sys.argv[2:]; import jittor; open(sys.argv[1], 'w').close()"
 
 
-class DeviceError(Exception):
+class DeviceError(UsageError):
     """Jittor, its compiler or the device asked for is not there; the text says what is missing."""
 
 
 def our_cache() -> Path:
     """This program's folder in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "stylegan-jittor")
-
-
-def made_once(name: str, fill: Callable[[Path], None]) -> Path:
-    """The folder of that name in our cache; `fill` writes what it holds into an empty one.
-
-    It is there as a whole or not at all, whenever the process ends and however many make it.
-    """
-    folder = our_cache() / name
-    if not folder.is_dir():
-        our_cache().mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=str(our_cache())))
-        try:
-            fill(unfinished)
-            unfinished.chmod(0o755)
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(str(unfinished), ignore_errors=True)
-    return folder
 
 
 def remembered_home() -> Path:
@@ -194,7 +175,7 @@ def make_view(site: Path) -> Optional[Path]:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
 
-    return made_once(f"jittor-{number}-{key.hexdigest()[:12]}", fill)
+    return made_once(our_cache() / f"jittor-{number}-{key.hexdigest()[:12]}", fill)
 
 
 def cache_name(device: str, site: Path) -> str:

@@ -218,13 +218,20 @@ class _Turn(jt.Function):
         return _Turn()(dw)
 
 
+def turn(w):
+    """Kernels as `conv_transpose2d_blur` has them from kernels as convolutions have them, or back:
+    (o, c, k, k) -> (c, o, k, k).
+    """
+    return _Turn()(w)
+
+
 def upsample_conv2d_blur(x, w, scale: float = 1.0):
     """blur(conv2d(upsample2(x), scale * w, padding=1)) with 4 times fewer multiplications.
 
     x (n, c, h, w), w (o, c, 3, 3) -> (n, o, 2h, 2w). Nearest neighbours are sums of 2x2 neighbours
     where every second pixel is zero; the sums come after the convolution.
     """
-    return conv_transpose2d_blur(x, _Turn()(w), 4 * scale)
+    return conv_transpose2d_blur(x, turn(w), 4 * scale)
 
 
 class _Matmul(jt.Function):
@@ -252,6 +259,18 @@ class _Matmul(jt.Function):
 def linear(x, w):
     """x (n, c), w (o, c) -> x @ w transposed (n, o)."""
     return _Matmul(False, True)(x, w)
+
+
+def blur(x):
+    """Binomial filter [1 2 1] x [1 2 1] / 16, zeros beyond the border: (n, c, h, w), as x.
+
+    Alone, that is: the networks have it in one operator with the convolution beside it.
+    """
+    n, c, h, w = x.shape
+    x = x.reindex([n, c, h + 2, w], ["i0", "i1", "i2-1", "i3"])
+    x = x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]
+    x = x.reindex([n, c, h, w + 2], ["i0", "i1", "i2", "i3-1"])
+    return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 16
 
 
 def blurred_ones(h: int, w: int):
@@ -368,15 +387,3 @@ def styled_activation(x, style):
     if jt.flags.use_cuda or str(x.dtype) != "float32":
         return styled_activation_plain(x, style)
     return _StyledActivation()(x, style)
-
-
-def minibatch_stddev(x):
-    """Appends a channel with one number: the mean over everything of the batch's standard deviation
-    (ProGAN, 3).
-    """
-    d = x - x.mean(dim=0, keepdims=True)
-    deviation = jt.sqrt((d * d).mean(dim=0) + 1e-8).mean(dims=(1, 2)).mean()
-    n, c, h, w = x.shape
-    padded = x.reindex([n, c + 1, h, w], ["i0", "i1", "i2", "i3"])  # a channel of zeros
-    last = np.arange(c + 1).reshape(1, -1, 1, 1) == c
-    return padded + deviation * jt.array(last.astype(str(x.dtype))).stop_grad()

@@ -29,7 +29,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare_data  # noqa: E402
-from training.schedule import number  # noqa: E402
+from backend.terminal import number  # noqa: E402
+from pictures.encode import resize  # noqa: E402
 from pictures.store import open_pictures  # noqa: E402
 
 SIDE = 1024
@@ -69,7 +70,7 @@ def originals_resize(task):
     encoded = []
     for size in prepare_data.DEFAULT_SIZES:
         file = io.BytesIO()
-        prepare_data.resize(picture, size).save(file, format="jpeg", quality=100)
+        resize(picture, size).save(file, format="jpeg", quality=100)
         encoded.append(file.getvalue())
     return index, encoded
 
@@ -141,7 +142,7 @@ def compare_preparation(args, folder):
 
 def reading_speed(pictures, size, batch, count):
     """images/s of the batches of training, flips and conversion included."""
-    from dataset import batches  # imports Jittor
+    from dataset import batches
 
     phase = SimpleNamespace(size=size, batch=batch)
     generator = batches(pictures, lambda seen: phase, 0, 0, flip=True)

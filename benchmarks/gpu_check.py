@@ -116,6 +116,7 @@ def run(*command) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        cwd=turns.ROOT,
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stdout[-3000:]}")
@@ -124,7 +125,7 @@ def run(*command) -> str:
 
 def check_build(report: Report, args) -> None:
     report.say("## Machine\n")
-    report.lines += run(turns.ROOT / "device.py").splitlines()
+    report.lines += run("-m", "backend.device").splitlines()
     print(*report.lines[1:], sep="\n")
     start = time.perf_counter()
     words = ["--device", args.device, "--precision", args.precision, "--measure", "load"]

@@ -38,8 +38,9 @@ def our_iteration(args):
         jt.flags.cache_path = args.kernels
     import numpy as np
 
-    from training.schedule import Config, Phase, step_of
+    from pictures.sizes import step_of
     from training.run import TrainState
+    from training.schedule import Config, Phase
 
     run = TrainState(Config(loss="r1", mixing=True))
     noise = run.generator.draw_noise

@@ -1,10 +1,11 @@
 """Pictures in rows and columns, laid out as torchvision's `save_image` does."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin
+
+from backend.disk import replacing
 
 PADDING = 2  # pixels, black
 
@@ -52,9 +53,8 @@ def save_png(pixels, path, text=()) -> None:
     chunks = PngImagePlugin.PngInfo()
     for keyword, value in dict(text).items():
         chunks.add_text(keyword, value)
-    unfinished = path.with_name(path.name + ".tmp")
-    Image.fromarray(pixels).save(unfinished, format="png", pnginfo=chunks)
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        Image.fromarray(pixels).save(unfinished, format="png", pnginfo=chunks)
 
 
 def save_grid(images, path, n_col: int) -> None:

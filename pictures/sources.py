@@ -19,18 +19,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from tqdm import tqdm
 
-from pictures.store import EXTENSIONS, DataError, find_pictures, is_picture_name
+from backend.terminal import printable
+from pictures.files import EXTENSIONS, find_pictures, is_picture_name
+from pictures.store import DataError
 
 SYMBOL_SIZE = 128
 SYMBOL_COUNT = 6949  # unless more are asked for: as many as the Jittor course's set has
 LARGEST_GLYPH = 112  # pixels of the 128, the rest is margin
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
 DEJAVU = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf")
-
-
-def printable(text):
-    """Text with what would not print, or would move the cursor, escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def error_text(error):

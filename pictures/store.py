@@ -12,57 +12,30 @@ import fcntl
 import io
 import json
 import os
-from collections import deque
 from pathlib import Path
 
 import lmdb
 from PIL import Image
 
-SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+from backend.disk import replacing
+from backend.terminal import UserError
+from pictures.files import find_pictures
+from pictures.sizes import SIZES, joined
+
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats that are written
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff", ".tif", ".ppm", ".pgm")
 LENGTH_KEY, ABOUT_KEY = b"length", b"about"
 WRITER = "style-based GAN in Jittor, prepare_data.py"  # in `about`: how we know our own
 ABOUT_FILE = "about.json"
 MAP_BYTES = 2**30  # what an LMDB may grow to at first; doubled whenever it is full
 
 
-class DataError(Exception):
-    """What is wrong with the data and what to do, in one sentence that names the file or option."""
+class DataError(UserError):
+    """What is wrong with pictures or a prepared set of them."""
 
 
 def image_key(size, index):
     """The LMDB key of picture `index` at `size` pixels."""
     return f"{size}-{index:05d}".encode()
-
-
-def joined(sizes):
-    """Sizes as people read them and as `--sizes` takes them: '8,16,32'."""
-    return ",".join(map(str, sizes))
-
-
-def is_picture_name(path):
-    """Whether the name says that it is a picture; "._x.png" is what macOS keeps beside x.png."""
-    return path.lower().endswith(EXTENSIONS) and not os.path.basename(path).startswith("._")
-
-
-def find_pictures(folder):
-    """Sorted paths of all pictures at any depth below `folder`, the order of the original."""
-
-    def fail(error):
-        raise error
-
-    paths = []
-    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        here = os.path.realpath(parent)
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        for name in links:  # to this or a folder above it: would never end
-            target = os.path.realpath(os.path.join(parent, name))
-            if os.path.commonpath([target, here]) == target:
-                folders.remove(name)
-        paths += [os.path.join(parent, name) for name in names if is_picture_name(name)]
-    # Not pipes and devices, which never end; but links to nowhere, to name them
-    return sorted(path for path in paths if os.path.isfile(path) or not os.path.exists(path))
 
 
 def parsed(text):
@@ -418,28 +391,5 @@ class TreeWriter:
 
 def note(folder, about):
     """Replaces a tree's about.json."""
-    file = Path(folder, ABOUT_FILE)
-    beside = file.with_name(ABOUT_FILE + ".tmp")
-    beside.write_text(json.dumps(about), encoding="utf-8")
-    os.replace(beside, file)
-
-
-# Reading ahead
-
-
-def in_order(pool, function, tasks, ahead):
-    """Yields function(*task) for each of `tasks`, in order; `pool` works up to `ahead` tasks early.
-
-    An exception of `function` is raised in its turn. Closing the generator cancels what waits.
-    """
-    futures = deque()
-    try:
-        for task in tasks:
-            futures.append(pool.submit(function, *task))
-            if len(futures) >= ahead:
-                yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
-    finally:
-        for future in futures:
-            future.cancel()
+    with replacing(Path(folder, ABOUT_FILE)) as unfinished:
+        unfinished.write_text(json.dumps(about), encoding="utf-8")

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from toolkits import PARTS, put_cudnn, put_toolkit, put_wheels, script
 
-from backend import cuda_home
-from backend import ops
+from backend import cuda_home, ops
 from backend.cuda_home import Unusable
 
 # What Jittor 1.3.11 gives nvcc (compiler.py), but for include folders

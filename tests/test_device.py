@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from toolkits import put_cudnn, put_toolkit, put_wheels, script
 
-from backend import cuda_home
-from backend import device
+from backend import cuda_home, device
 from backend.device import Driver, Gpu
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -271,7 +270,8 @@ def test_report_of_a_machine_with_gpus(machine, tmp_path):
 
 
 def test_report_as_a_script():
-    done = subprocess.run([sys.executable, "device.py"], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "backend.device"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"Python: {sys.version.split()[0]} (")

@@ -9,11 +9,13 @@ from PIL import Image
 
 import generate
 import style_mixing
-from pictures.grid import make_grid, stack
-from model import StyledGenerator
 from backend.ops import jt
+from convert import export
+from model import StyledGenerator
+from pictures.grid import make_grid, stack
+from training.checkpoint import read_checkpoint
+from training.run import TrainState
 from training.schedule import Config
-from training.run import TrainState, export, read_checkpoint
 
 TINY = Config(code_size=8, n_mlp=2, channel_max=4, init_size=8, max_size=32)
 

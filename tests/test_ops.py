@@ -212,11 +212,3 @@ def test_styled_activation_and_its_derivatives():
     x = np.where(x > 0, x, 0.2 * x)
     x = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + 1e-5)
     assert_close(results[0][0], gamma * x + beta)
-
-
-def test_minibatch_stddev():
-    x = draw(4, 6, 4, 4)
-    y = ops.minibatch_stddev(jt.array(x)).numpy()
-    assert y.shape == (4, 7, 4, 4)
-    assert (y[:, :6] == x).all()
-    np.testing.assert_allclose(y[:, 6], np.sqrt(x.var(0) + 1e-8).mean(), rtol=1e-6)

@@ -15,10 +15,10 @@ from backend import device
 
 jt = device.load()
 
-from training.losses import LOSSES  # noqa: E402
 from model import Discriminator, StyledGenerator  # noqa: E402
-from training.schedule import Config, Phase  # noqa: E402
+from training.losses import LOSSES  # noqa: E402
 from training.run import TrainState, assign  # noqa: E402
+from training.schedule import Config, Phase  # noqa: E402
 
 DATA = Path(__file__).parent / "data"
 FORWARD = np.load(DATA / "parity_forward_gradients.npz")

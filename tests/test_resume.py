@@ -16,8 +16,9 @@ from tiny import ROOT, TINY, assert_same_checkpoint
 
 import prepare_data
 import train
+from training.checkpoint import config_of, read_checkpoint
 from training.folder import DivergedError, checkpoints, iteration_of
-from training.run import TrainState, config_of, read_checkpoint
+from training.run import TrainState
 
 KILLS = 20
 LATEST = ("--ckpt", "latest")

@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from training.schedule import Config, images_at, number, phase_at
+from backend.terminal import number
+from training.schedule import Config, images_at, phase_at
 
 
 def walk(config, iterations):

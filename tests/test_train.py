@@ -16,9 +16,10 @@ from tiny import ROOT, TINY, assert_same_checkpoint, run_train
 import prepare_data
 import train
 from backend.ops import jt
-from training.schedule import Config, phase_at
-from training.run import TrainState, read_checkpoint
 from pictures.store import WRITER, LmdbWriter
+from training.checkpoint import read_checkpoint
+from training.run import TrainState
+from training.schedule import Config, phase_at
 
 
 def test_writes_what_the_original_writes(reference):

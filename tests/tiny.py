@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import prepare_data
-from training.run import read_checkpoint
+from training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = (

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pictures.store import DataError
+from backend.disk import replacing
+from backend.terminal import UserError
 
 
-class DivergedError(DataError):
+class DivergedError(UserError):
     """A number of the run has become infinite or NaN: one sentence."""
 
 
@@ -34,44 +35,14 @@ def check_finite(values: dict, iteration: int) -> None:
 
 @contextlib.contextmanager
 def writing(path):
-    """Turns an OSError into a DataError that names the file."""
+    """Turns an OSError into a UserError that names the file."""
     try:
         yield
     except OSError as e:
-        raise DataError(
+        raise UserError(
             f"{path} cannot be written ({e.strerror or e}): what was saved before is intact, "
             "mend that and go on with --ckpt latest"
         ) from e
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Yields a path to write to; the file then appears at `path`, complete or not at all.
-
-    Written beside, flushed to the disk, renamed. DataError where that fails.
-    """
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".tmp")
-    with writing(path):
-        try:
-            yield unfinished
-            flush(unfinished)
-            os.replace(unfinished, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
-            raise
-        with contextlib.suppress(OSError):  # some file systems cannot; the file is there already
-            flush(path.parent)
-
-
-def flush(path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def iteration_of(path) -> int:
@@ -134,7 +105,7 @@ def go_back(folder: Path, iteration: int) -> None:
     lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
     kept = [line for line in lines if belongs(line, iteration)]
     if kept != lines:
-        with replacing(log) as unfinished:
+        with writing(log), replacing(log) as unfinished:
             unfinished.write_bytes(b"".join(kept))
 
 

@@ -2,11 +2,12 @@
 appendix A).
 """
 
-import argparse
 import dataclasses
-import math
 from typing import NamedTuple
 
+from pictures.sizes import step_of
+
+LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
 LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
 BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32}
 
@@ -44,11 +45,6 @@ class Phase(NamedTuple):
     batch: int  # images
     lr: float
     used: int  # images seen in this stage before this iteration
-
-
-def step_of(size: int) -> int:
-    """log2(size) - 2: 4 -> 0, 1024 -> 8."""
-    return size.bit_length() - 3
 
 
 def batch_at(config: Config, size: int) -> int:
@@ -92,27 +88,9 @@ def images_at(config: Config, iteration: int) -> int:
     return images + iteration * batch_at(config, size)
 
 
-def number(kind, low, high=None):
-    """Parser type: a finite int or float from `low` to `high`, both included."""
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is no number of type {kind.__name__}"
-            ) from None
-        if not math.isfinite(value) or value < low or (high is not None and value > high):
-            upper = "" if high is None else f" and at most {high}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {low}{upper}")
-        return value
-
-    return parse
-
-
-def image_size(text) -> int:
-    """Parser type: a power of two from 4 to 1024."""
-    sizes = [4 * 2**step for step in range(9)]
-    if text not in map(str, sizes):
-        raise argparse.ArgumentTypeError(f"{text} is no size: a power of two from 4 to 1024")
-    return int(text)
+def ends_stage(config: Config, phase, following) -> bool:
+    """Whether `phase` was its stage's last iteration; the last one ends as if another followed."""
+    if following.size > phase.size:
+        return True
+    length = 2 * config.phase
+    return phase.size == config.max_size and phase.used <= length < following.used

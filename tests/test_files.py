@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats import unpickler as weights
-from formats.unpickler import CheckpointError
+from formats import files, pytorch
+from formats.files import CheckpointError
+from formats.jittor import TRAILER
 
 DATA = Path(__file__).parent / "data"
 
@@ -46,13 +47,13 @@ def file(tmp_path, monkeypatch):
 
 def load(file, raw):
     file.write_bytes(raw)
-    return weights.read(file)[0]
+    return files.read(file)[0]
 
 
 def jittor_file(values, protocol=4):
     """The bytes of a file of jt.save."""
     raw = pickle.dumps(values, protocol)
-    return raw + hashlib.sha1(raw).digest() + weights.JITTOR_TRAILER
+    return raw + hashlib.sha1(raw).digest() + TRAILER
 
 
 # Formats
@@ -60,7 +61,7 @@ def jittor_file(values, protocol=4):
 
 @pytest.mark.parametrize("name, kind", [("torch_zip", "zip"), ("torch_legacy", "legacy")])
 def test_files_of_pytorch(name, kind):
-    values, found = weights.read(DATA / f"{name}.model")
+    values, found = files.read(DATA / f"{name}.model")
     assert found == f"PyTorch, {kind}"
     assert_same(flat(values), dict(np.load(DATA / "torch_expected.npz")))
     group = values["g_optimizer"]["param_groups"][0]
@@ -68,7 +69,7 @@ def test_files_of_pytorch(name, kind):
 
 
 def test_bare_weights_of_pytorch():
-    values, _ = weights.read(DATA / "torch_legacy_ema.model")
+    values, _ = files.read(DATA / "torch_legacy_ema.model")
     expected = np.load(DATA / "torch_expected.npz")
     assert len(values) == 3
     assert_same(values, {name: expected[f"g_running/{name}"] for name in values})
@@ -99,8 +100,8 @@ def test_written_files_come_back(file):
         "groups": [{"betas": (0.0, 0.99), "amsgrad": False, "x": None, "params": [0, 1]}],
         "transposed": rng.randn(3, 5)[:, ::2].T,
     }
-    weights.write_torch(file, values)
-    found, kind = weights.read(file)
+    pytorch.write(file, values)
+    found, kind = files.read(file)
     assert kind == "PyTorch, zip" and os.listdir(file.parent) == [file.name]
     assert_same(flat(found), flat(values))
     assert found["groups"] == values["groups"] and found["state"][300] == {"step": 70000}
@@ -124,7 +125,7 @@ def torch_zip(tensor, data, name="FloatStorage", count=4, key=b"X\1\0\0\x000", *
     return stream.getvalue()
 
 
-LEGACY_HEAD = (weights.LEGACY_MAGIC, 1001, {"little_endian": True})
+LEGACY_HEAD = (pytorch.LEGACY_MAGIC, 1001, {"little_endian": True})
 FOUR = np.arange(4, dtype="<f4").tobytes()
 
 
@@ -208,7 +209,7 @@ MALICIOUS = list(malicious())
 @pytest.mark.parametrize("raw, asked", [m[1:] for m in MALICIOUS], ids=[m[0] for m in MALICIOUS])
 def test_names_that_no_array_needs(file, wrap, raw, asked):
     if wrap == "jittor":
-        raw += hashlib.sha1(raw).digest() + weights.JITTOR_TRAILER
+        raw += hashlib.sha1(raw).digest() + TRAILER
     elif wrap == "legacy":
         raw = b"".join(pickle.dumps(value, 2) for value in LEGACY_HEAD) + raw
     elif wrap == "zip":
@@ -284,13 +285,13 @@ def test_no_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name, words in (("pipe", "no file"), ("", "no file"), ("x", "No such file")):
         with pytest.raises(CheckpointError, match=words):
-            weights.read(tmp_path / name)
+            files.read(tmp_path / name)
 
 
 def test_broken_copies_of_every_format(file):
     """Bytes flipped, inserted, cut out, swapped or missing: an error in one sentence, or values."""
     values = {"generator": {f"style.{i}": np.ones((3, i + 1), "float32") for i in range(4)}}
-    weights.write_torch(file, values)
+    pytorch.write(file, values)
     originals = [(DATA / f"torch_{n}.model").read_bytes() for n in ("zip", "legacy", "legacy_ema")]
     originals += [file.read_bytes(), jittor_file(values)]
     originals += [pickle.dumps(values, protocol) for protocol in range(5)]

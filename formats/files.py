@@ -1,0 +1,52 @@
+"""Any checkpoint file, read without running what is in it.
+
+values, kind = read("some.model")
+"""
+
+import io
+import stat
+from pathlib import Path
+
+from backend.terminal import UserError
+from formats import jittor, pytorch
+from formats.unpickler import Refused, Unpickler, check_plain
+
+
+class CheckpointError(UserError):
+    """What is wrong with a checkpoint file."""
+
+
+def _read_any(raw):
+    if raw.startswith(b"PK\3\4"):
+        return pytorch.read_zip(raw), "PyTorch, zip"
+    end, stream = jittor.pickle_end(raw), io.BytesIO(raw)
+    values = Unpickler(stream, len(raw)).load()
+    if type(values) is int and values == pytorch.LEGACY_MAGIC:
+        return pytorch.read_legacy(raw, stream), "PyTorch, legacy"
+    if stream.tell() != end:
+        raise Refused("it goes on after its end")
+    return values, "pickle"
+
+
+def read(path):
+    """(values, kind): the plain values and NumPy arrays in a checkpoint file of Jittor or PyTorch,
+    whatever its name; kind is "pickle" (Jittor's and ours), "PyTorch, zip" or "PyTorch, legacy".
+
+    Arrays may be read-only and share memory. bfloat16 comes as float32. Runs no code of the file.
+    Raises CheckpointError.
+    """
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise CheckpointError(f"{path} is no file")
+        raw = path.read_bytes()
+    except OSError as e:
+        raise CheckpointError(f"{path} cannot be read: {e.strerror}") from None
+    try:
+        values, kind = _read_any(raw)
+        check_plain(values, 4 * len(raw))
+    except Refused as e:
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {e}") from None
+    except Exception:  # whatever a broken file drives the pickle machine to
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from None
+    return values, kind

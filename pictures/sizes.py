@@ -1,0 +1,22 @@
+"""The sizes of images, in pixels: powers of two from 4 to 1024, each one step of the growth."""
+
+import argparse
+
+SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def step_of(size: int) -> int:
+    """log2(size) - 2: 4 -> 0, 1024 -> 8."""
+    return size.bit_length() - 3
+
+
+def joined(sizes) -> str:
+    """Sizes as people read them and as `--sizes` takes them: '8,16,32'."""
+    return ",".join(map(str, sizes))
+
+
+def image_size(text) -> int:
+    """Parser type: one of SIZES."""
+    if text not in map(str, SIZES):
+        raise argparse.ArgumentTypeError(f"{text} is no size: a power of two from 4 to 1024")
+    return int(text)

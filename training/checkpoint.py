@@ -1,0 +1,125 @@
+"""Our own checkpoints, and those of others in their shape.
+
+A dictionary of plain values and NumPy arrays, under the names of ENTRIES. Reading needs no Jittor.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+
+from formats import files, original
+from formats.files import CheckpointError
+from formats.original import OPTIMIZERS, PARTS, is_arrays, is_count
+from pictures.sizes import SIZES
+from training.schedule import LOSS_NAMES, Config
+
+VERSION = 1
+ENTRIES = (
+    "version config images_seen iteration size alpha "
+    "generator discriminator g_running g_optimizer d_optimizer"
+).split()
+
+
+def check_parameters(expected: dict, found: dict, path, part: str) -> None:
+    """Raises CheckpointError, listing what is missing, unknown or of another shape."""
+    wrong = [f"{k} is missing" for k in expected if k not in found]
+    wrong += [f"{k} is unknown" for k in found if k not in expected]
+    for k in expected:
+        if k in found and tuple(found[k].shape) != tuple(expected[k].shape):
+            wrong.append(f"{k} is {tuple(found[k].shape)}, not {tuple(expected[k].shape)}")
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise CheckpointError(f"{path}: {part} does not fit: {'; '.join(wrong[:5])}{more}")
+
+
+def read_checkpoint(path) -> dict:
+    """The content of a checkpoint: plain values and NumPy arrays under the names of ENTRIES, and
+    `written_by`. Raises CheckpointError.
+
+    In another's, `written_by` is not "train.py"; `config` holds what the shapes tell; the counters
+    are 0; version, size, alpha and the parts that it lacks are None; an optimiser is as PyTorch's
+    Adam gives it. Without an average, `g_running` is the generator.
+    """
+    path = Path(path)
+    values, kind = files.read(path)
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} is not a checkpoint: it holds no dictionary")
+    if values.keys() >= {"version", "config"}:
+        content = {**values, "written_by": "train.py"}
+        check_own(content, path)
+    else:
+        content = foreign_content(values, path)
+        content["written_by"] = f"another program ({kind})"
+    for name, width in original.infer_widths(content["g_running"], path).items():
+        if content["config"].setdefault(name, width) != width:
+            raise CheckpointError(
+                f"{path} contradicts itself: {name} is {content['config'][name]} in its config and "
+                f"{width} in its weights"
+            )
+    return content
+
+
+def foreign_content(values: dict, path: Path) -> dict:
+    """What `read_checkpoint` returns of another program's checkpoint, but for its widths."""
+    content = {**dict.fromkeys(ENTRIES), **original.recognised(values, path)}
+    content.update(images_seen=0, iteration=0, config={"fade_first": True})
+    if content["discriminator"] is not None:
+        activated = "from_rgb.0.conv.bias" not in content["discriminator"]
+        content["config"]["from_rgb_activate"] = activated
+    return content
+
+
+def check_own(content: dict, path) -> None:
+    """Raises CheckpointError for what train.py does not write."""
+    missing = [name for name in ENTRIES if name not in content]
+    if missing:
+        raise CheckpointError(f"{path} is not a checkpoint of train.py: {missing[0]} is missing")
+    expected = {"version": is_count, "images_seen": is_count, "iteration": is_count}
+    expected["size"] = lambda size: type(size) is int and size in SIZES
+    expected["alpha"] = lambda alpha: type(alpha) is float and 0 <= alpha <= 1
+    expected["config"] = is_config
+    expected.update(dict.fromkeys(PARTS.values(), is_arrays))
+    expected.update(dict.fromkeys(OPTIMIZERS, is_adam))
+    for name, holds in expected.items():
+        if not holds(content[name]):
+            raise CheckpointError(f"{path} is damaged: its {name} is not one of train.py")
+    if content["version"] > VERSION:
+        raise CheckpointError(f"{path} was written by a newer version of this project")
+
+
+def is_adam(state) -> bool:
+    """Whether it is what `Adam.state_dict` gives."""
+    if not isinstance(state, dict) or not is_arrays(state.get("v")):
+        return False
+    steps = state.get("step")
+    return (
+        isinstance(steps, dict)
+        and steps.keys() == state["v"].keys()
+        and all(map(is_count, steps.values()))
+    )
+
+
+def is_config(values) -> bool:
+    """Whether the fields that are known have values that Config can have."""
+    if not isinstance(values, dict):
+        return False
+    config = {**dataclasses.asdict(Config()), **values}
+    for f in dataclasses.fields(Config):
+        value, kinds = config[f.name], (type(f.default), int)[: 1 + (type(f.default) is float)]
+        if type(value) not in kinds:
+            return False
+        if type(value) in (int, float) and not (math.isfinite(value) and 0 <= value < 2**63):
+            return False
+    positive = ("phase", "batch_default", "code_size", "n_mlp", "channel_max")
+    return (
+        all(config[name] for name in positive)
+        and config["loss"] in LOSS_NAMES
+        and config["init_size"] in SIZES
+        and config["max_size"] in SIZES
+    )
+
+
+def config_of(content: dict) -> Config:
+    """The configuration in a checkpoint; fields it does not know yet keep their defaults."""
+    known = {f.name for f in dataclasses.fields(Config)}
+    return Config(**{k: v for k, v in content["config"].items() if k in known})

@@ -1,0 +1,102 @@
+"""The options of train.py, in the groups of its --help; those of `Config` come from a checkpoint
+where they are not given.
+"""
+
+import argparse
+import dataclasses
+
+from backend import device
+from backend.terminal import UsageError, number
+from pictures.sizes import image_size
+from training.schedule import LOSS_NAMES, Config
+
+
+def configuration(args, base: Config) -> Config:
+    """The options given, over `base`."""
+    names = [f.name for f in dataclasses.fields(Config)]
+    given = {n: getattr(args, n) for n in names if getattr(args, n, None) is not None}
+    config = dataclasses.replace(base, **given)
+    if config.init_size > config.max_size:
+        raise UsageError(
+            f"--init_size {config.init_size} is above --max_size {config.max_size}: images grow"
+        )
+    return config
+
+
+def option(group, flag: str, text: str, **kwargs) -> None:
+    """An option of Config; None by default, to tell given ones from a checkpoint's."""
+    default = getattr(Config, kwargs.get("dest", flag.lstrip("-")))
+    group.add_argument(flag, help=f"{text} (default {default})", **kwargs)
+
+
+def switch(group, flag: str, text: str, dest=None) -> None:
+    """A switch of Config: turns `dest` off, or what has the switch's own name on."""
+    action = "store_false" if dest else "store_true"
+    group.add_argument(flag, help=text, action=action, dest=dest or flag.lstrip("-"), default=None)
+
+
+def add_network_options(p) -> None:
+    g = p.add_argument_group("networks")
+    count = number(int, 1)
+    option(g, "--code_size", "size of z and w, from 1", type=count)
+    option(g, "--n_mlp", "layers of the mapping network, from 1", type=count)
+    option(
+        g, "--channel_max", "widest level, 1 to 512; fewer train faster", type=number(int, 1, 512)
+    )
+    text = "no activation after from_rgb, as in the original's first version"
+    switch(g, "--no_from_rgb_activate", text, "from_rgb_activate")
+
+
+def add_optimisation_options(p) -> None:
+    g = p.add_argument_group("optimisation")
+    count, rate = number(int, 1), number(float, 0.0)
+    option(g, "--loss", "GAN loss", choices=LOSS_NAMES)
+    option(g, "--gp_weight", "weight of either loss's gradient penalty, from 0", type=rate)
+    switch(g, "--mixing", "mixing regularisation: two styles in nine of ten iterations")
+    option(g, "--lr", "learning rate, from 0", type=rate)
+    option(g, "--mapping_lr_mult", "factor on it for the mapping network, from 0", type=rate)
+    option(g, "--batch_default", "images per iteration, from 1; --sched has its own", type=count)
+    switch(g, "--sched", "the original's learning rates and batches by size")
+    option(g, "--ema", "decay per iteration of the average, 0 to 1", type=number(float, 0.0, 1.0))
+    switch(g, "--no_flip", "do not mirror images at random", "flip")
+    option(g, "--seed", "everything random follows from it, from 0", type=number(int, 0))
+
+
+def add_run_options(p) -> None:
+    g = p.add_argument_group("run")
+    count = number(int, 1)
+    text = (
+        "checkpoint to go on from, with its options; latest: that of the highest iteration here "
+        "that is not damaged"
+    )
+    g.add_argument("--ckpt", metavar="FILE|latest", help=text)
+    text = "let other options and another number of pictures replace the checkpoint's"
+    g.add_argument("--override", action="store_true", help=text)
+    text = "iterations from one checkpoint to the next, from 1 (default 10000)"
+    g.add_argument("--save_every", metavar="N", type=count, default=10_000, help=text)
+    text = (
+        "keep only the newest K of those; train_step-* and the one gone on from stay (default all)"
+    )
+    g.add_argument("--keep", metavar="K", type=count, help=text)
+    g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
+    device.add_options(g)
+
+
+def parser(description=None) -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
+    count = number(int, 1)
+    g = p.add_argument_group("growth")
+    option(g, "--init_size", "size in pixels to start with, 4 to 1024", type=image_size)
+    option(g, "--max_size", "size to grow to, 4 to 1024", type=image_size)
+    option(g, "--phase", "images to fade a size in; a stage lasts twice that", type=count)
+    text = "stop after this many iterations in all, from 1 (default 3000000)"
+    g.add_argument("--max_iters", type=count, default=3_000_000, help=text)
+    add_network_options(p)
+    add_optimisation_options(p)
+    add_run_options(p)
+    return p
