@@ -1,6 +1,6 @@
 """The Jittor that runs: a view that today's Python and NumPy can use, with a cache of its own.
 
-Jittor 1.3.11 needs a few edits for Python 3.13 and NumPy 2. They are made in a copy of it in the
+Jittor 1.3.11 needs a few edits for Python 3.13, NumPy 2 and g++ 16. They are made in a copy of it in the
 user's cache; the installed files stay as they are. Jittor keeps what it compiles in one folder for
 all programs and rebuilds itself when another program's settings differ, so ours has a folder for
 each device and each kind of settings.
@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from importlib import metadata, util
 from pathlib import Path
 from typing import Callable, Dict, NamedTuple, Optional
@@ -46,6 +47,8 @@ EDITS = (
         "import multiprocessing as mp\n",
         "import multiprocessing\nmp = multiprocessing.get_context('fork')\n",
     ),
+    # g++ 16: its other headers no longer bring this one
+    Edit("jittor/src/types.h", "#include <memory>\n", "#include <memory>\n#include <cstdint>\n"),
     # NumPy 2: a function's place in the table (in NumPy 1 MoveInto is there, which does the same),
     # the size of an item, and numbers as indices
     Edit("jittor/src/pyjt/numpy.cc", "fill(PyArray_CopyInto, 82);", "fill(PyArray_CopyInto, 50);"),
@@ -158,6 +161,8 @@ def make_view(site: Path) -> Optional[Path]:
     A copy, for environments come and go: all that hold the same Jittor share one, and what is
     compiled from it.
     """
+    if site.parent == our_cache():  # this process was given the path of one that uses the view
+        return site
     number, texts = version(site), edited(site)
     if texts is None:
         check_unedited(number)
@@ -215,7 +220,7 @@ def build(mark: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX_"))}
     environment["use_mpi"] = "0"
     for _ in range(2):  # what was interrupted before makes it end once, with exit code 0
-        command = [sys.executable, "-c", BUILD, str(mark), *sys.path]
+        command = [sys.executable, "-W", "ignore", "-c", BUILD, str(mark), *sys.path]
         status = subprocess.run(command, env=environment).returncode
         if mark.exists():
             return
@@ -250,7 +255,9 @@ def load(device: str, say: Optional[Callable[[str], None]] = None):
             say("Jittor compiles itself on its first use, which takes some minutes ...")
         build(mark)
     try:
-        import jittor
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of new Pythons, about how its texts are written
+            import jittor
     except SystemExit:  # it has rebuilt what it had loaded, and ends with exit code 0
         start_again(mark)
     os.environ.pop(STARTED_AGAIN, None)
