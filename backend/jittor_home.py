@@ -1,9 +1,9 @@
 """The Jittor that runs: a view that today's Python and NumPy can use, with a cache of its own.
 
-Jittor 1.3.11 needs a few edits for Python 3.13, NumPy 2 and g++ 16. They are made in a copy of it in the
-user's cache; the installed files stay as they are. Jittor keeps what it compiles in one folder for
-all programs and rebuilds itself when another program's settings differ, so ours has a folder for
-each device and each kind of settings.
+Jittor 1.3.11 needs a few edits for Python 3.13, NumPy 2 and g++ 16. They are made in a copy of it
+in the user's cache; the installed files stay as they are. Jittor keeps what it compiles in one
+folder for all programs and rebuilds itself when another program's settings differ, so ours has a
+folder for each device and each kind of settings.
 """
 
 import hashlib
