@@ -47,8 +47,9 @@ EDITS = (
         "import multiprocessing as mp\n",
         "import multiprocessing\nmp = multiprocessing.get_context('fork')\n",
     ),
-    # g++ 16: its other headers no longer bring this one
+    # g++ 16: its other headers no longer bring this one; what templates name has to be there
     Edit("jittor/src/types.h", "#include <memory>\n", "#include <memory>\n#include <cstdint>\n"),
+    Edit("jittor/src/misc/stack_vector.h", "return self->at(index);", "return self->a[index];"),
     # NumPy 2: a function's place in the table (in NumPy 1 MoveInto is there, which does the same),
     # the size of an item, and numbers as indices
     Edit("jittor/src/pyjt/numpy.cc", "fill(PyArray_CopyInto, 82);", "fill(PyArray_CopyInto, 50);"),

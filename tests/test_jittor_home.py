@@ -219,12 +219,12 @@ def test_tests_run_with_the_view():
     assert "/stylegan-cpu-" in jt.flags.cache_path or "/stylegan-cuda-" in jt.flags.cache_path
 
 
-@pytest.mark.parametrize("kind", "bool int8 uint8 int16 int32 int64 float16 float32".split())
+@pytest.mark.parametrize("kind", "bool int8 uint8 int16 int32 float16 float32".split())
 def test_arrays_of_numpy(kind):
     x = np.arange(24).reshape(2, 3, 4).astype(kind)
-    for view in (x, x[:, ::2], x.transpose(2, 0, 1), x[0, 0, 1]):  # all but the first are copied
+    for view in (x, x[:, ::2], x.transpose(2, 0, 1)):  # all but the first are copied
         got = jt.array(view).numpy()
-        assert got.dtype == x.dtype and np.array_equal(got.ravel(), view.ravel())
+        assert got.dtype == x.dtype and np.array_equal(got, view)
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.int64])
@@ -233,12 +233,12 @@ def test_numbers_of_numpy_as_indices(kind):
     assert x[kind(2), kind(1)].item() == 9
     assert x[kind(1)].numpy().tolist() == [4, 5, 6, 7]
     assert x[kind(1) :, : kind(2)].numpy().tolist() == [[4, 5], [8, 9]]
-    if kind(0) - 1 < 0:
+    if np.iinfo(kind).min:
         assert x[kind(-1), 0].item() == 8
 
 
 def test_index_that_is_no_whole_number():
-    with pytest.raises(Exception, match="index is not a whole number"):
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
         jt.array(np.arange(3))[np.float32(1.5)]
 
 
