@@ -162,7 +162,9 @@ def make_view(site: Path) -> Optional[Path]:
     A copy, for environments come and go: all that hold the same Jittor share one, and what is
     compiled from it.
     """
-    if site.parent == our_cache():  # this process was given the path of one that uses the view
+    if (
+        site.parent == our_cache().resolve()
+    ):  # this process was given the path of one that uses the view
         return site
     number, texts = version(site), edited(site)
     if texts is None:
@@ -175,9 +177,13 @@ def make_view(site: Path) -> Optional[Path]:
                 key.update(str(file.relative_to(site)).encode() + b"\0" + file.read_bytes())
 
     def fill(folder: Path) -> None:
-        skip = shutil.ignore_patterns("__pycache__")
         for package in ("jittor", "jittor_utils"):
-            shutil.copytree(str(site / package), str(folder / package), ignore=skip)
+            shutil.copytree(
+                str(site / package),
+                str(folder / package),
+                ignore=shutil.ignore_patterns("__pycache__"),
+                copy_function=shutil.copyfile,  # not their modes: they may be write-protected
+            )
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
 

@@ -46,7 +46,12 @@ def site(tmp_path, monkeypatch):
 
 def test_view_has_the_edits_and_all_else_as_it_was(site, tmp_path):
     before = contents(site)
+    for name in before:
+        (site / name).chmod(0o444)
     view = jittor_home.make_view(site)
+    assert (
+        os.access(view / EDITS[0].file, os.W_OK) and (view / EDITS[0].file).stat().st_mode & 0o200
+    )
     assert view.parent == tmp_path / "cache" / "stylegan-jittor"
     assert view.name.startswith("jittor-1.3.11.0-") and os.listdir(view.parent) == [view.name]
     assert contents(site) == before
@@ -135,6 +140,21 @@ def test_home_that_jittor_remembers(monkeypatch, tmp_path):
     assert jittor_home.jittor_cache() == Path("/here/.cache/jittor")
 
 
+@pytest.mark.parametrize("text", ["{", '{"JITTOR_HOME": "/proc/nowhere"}'])
+def test_home_that_jittor_cannot_use(tmp_path, text):
+    """The file can be half written, and what it names gone."""
+    (tmp_path / ".cache" / "jittor").mkdir(parents=True)
+    (tmp_path / ".cache" / "jittor" / "config.json").write_text(text, encoding="utf-8")
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("JITTOR_HOME", None)
+    code = "from backend import jittor_home as j, terminal; exit(terminal.run('x', j.load, 'cpu'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("x: Jittor cannot use its cache ")
+    assert f"{tmp_path}/.cache/jittor/config.json" in done.stderr and done.stderr.count("\n") == 1
+
+
 @pytest.fixture
 def fake(tmp_path):
     """Runs code in a process with a Jittor of a new version that does what is asked for."""
@@ -215,7 +235,7 @@ def test_the_installed_jittor_is_the_one_that_the_edits_know():
 def test_tests_run_with_the_view():
     site = jittor_home.installed()
     assert jittor_home.make_view(site) == site == Path(jt.__file__).parent.parent
-    assert site.parent == jittor_home.our_cache()
+    assert site.parent == jittor_home.our_cache().resolve()
     assert "/stylegan-cpu-" in jt.flags.cache_path or "/stylegan-cuda-" in jt.flags.cache_path
 
 
