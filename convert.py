@@ -4,6 +4,8 @@ python convert.py checkpoint/train_step-6.model                      # what it h
 python convert.py checkpoint/train_step-6.model --export torch.pth   # for the original
 """
 
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import dataclasses
 import json
