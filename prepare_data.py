@@ -333,9 +333,8 @@ def check_usage(args):
 
 def free_space(folder):
     """A remark for errors: of a full disk LMDB says only that it could not write."""
-    if not os.path.isdir(folder):
-        return ""
-    return f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free there)"
+    there = next((f for f in (folder, os.path.dirname(folder) or ".") if os.path.isdir(f)), None)
+    return f" ({shutil.disk_usage(there).free / 2**20:,.0f} MiB are free there)" if there else ""
 
 
 def interrupt(number, frame):

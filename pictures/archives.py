@@ -154,7 +154,7 @@ def unpacked(path, packed, folder):
     try:
         with tqdm.wrapattr(packed, "read", desc="unpacking", leave=False, disable=None) as source:
             shutil.copyfileobj(source, file, 2**20)
-        file.flush()
+        file.seek(0)  # writes too what is still in memory
     except BaseException:
         file.close()
         raise
@@ -205,7 +205,8 @@ class Lmdb(Files):
         self.names, self.lengths = [], []
         self.open()
         with self.env.begin(buffers=True) as txn:
-            if parsed(txn.get(ABOUT_KEY)) or any(txn.get(image_key(size, 0)) for size in SIZES):
+            about = parsed(bytes(txn.get(ABOUT_KEY, b"")))
+            if about or any(txn.get(image_key(size, 0)) for size in SIZES):
                 raise prepared_already(path)
             for key, value in txn.cursor():
                 self.names.append(bytes(key).decode("utf-8", "surrogateescape"))

@@ -1,5 +1,6 @@
 """A picture as Pillow opened it, as RGB of 8 bits: upright, in sRGB, on a background."""
 
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+EXIF_NUMBERS = {1: "B", 3: "H", 4: "L"}  # by their EXIF types, in the words of `struct`
 GREY_STEPS = {"1": 255, "L;2": 85, "L;4": 17}  # what 1 becomes when few bits become eight
 DIM = 64  # of 256: 16 bits whose largest value stays below may be 14 or fewer
 
@@ -30,7 +32,8 @@ def raw_mode(picture):
     """How the file holds its values, in Pillow's words; '' where Pillow does not tell."""
     tiles = getattr(picture, "tile", None)
     args = tiles[0][3] if tiles else ""
-    return (args if isinstance(args, str) else next(iter(args or ()), "")) or ""
+    first = args[0] if isinstance(args, tuple) and args else args
+    return first if isinstance(first, str) else ""
 
 
 def load(picture):
@@ -50,13 +53,35 @@ def load(picture):
     picture.load()
 
 
-def orientation(picture):
-    """EXIF's, 1 to 8; 1 where there is none that can be read."""
+def scanned(exif):
+    """The orientation in EXIF data that is broken elsewhere, or None.
+
+    The first directory of TIFF 6.0 (section 2), of which nothing but that entry is looked at.
+    """
+    exif = exif[6:] if exif.startswith(b"Exif\0\0") else exif
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     try:
-        value = picture.getexif().get(ORIENTATION, 1)
+        (place,) = struct.unpack_from(order + "L", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, place)
+        for entry in range(place + 2, place + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", exif, entry)
+            if tag == ORIENTATION:
+                return struct.unpack_from(order + EXIF_NUMBERS[kind], exif, entry + 8)[0]
+    except (struct.error, TypeError, KeyError):
+        pass
+    return None
+
+
+def orientation(picture):
+    """EXIF's, 2 to 8; None where there is none, or none that can be read."""
+    try:
+        value = picture.getexif().get(ORIENTATION)
     except Exception:  # broken in one of many ways; viewers show the picture all the same
-        return 1
-    return value[0] if isinstance(value, (bytes, tuple)) and value else value
+        value = None
+    if value not in range(1, 9):
+        exif = picture.info.get("exif")
+        value = scanned(exif) if isinstance(exif, bytes) else None
+    return value if value in TURNS else None
 
 
 def repair_transparency(picture, raw):
@@ -119,9 +144,15 @@ def to_8_bits(picture, raw, stretch):
     return Decoded(picture, False)
 
 
+def is_transparent(picture):
+    if picture.mode == "P" and picture.palette is None:  # from an ICNS
+        return False
+    return picture.has_transparency_data
+
+
 def on_background(picture, profile, background):
     """As RGB; `profile` describes the picture's colours, not the background's."""
-    if not picture.has_transparency_data:
+    if not is_transparent(picture):
         return to_srgb(picture, profile)
     above = picture.convert("RGBA")
     if profile:

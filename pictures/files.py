@@ -96,7 +96,7 @@ class Choice:
 
     def left_out(self):
         """What was left out, by kind: '2 .heic, 1 .psd, 3 hidden', or ''."""
-        kinds = self.kinds.most_common()
+        kinds = sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))
         named = [f"{count:,} {printable(kind)}" for kind, count in kinds[:KINDS_NAMED]]
         others = sum(count for _, count in kinds[KINDS_NAMED:])
         named += [f"{others:,} of other kinds"] * bool(others)

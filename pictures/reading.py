@@ -8,7 +8,9 @@ from backend.terminal import printable
 from pictures.files import open_picture
 from pictures.store import DataError
 
-BEGINNINGS = 2**12, 2**16  # bytes that hold the headers of most pictures, and of nearly all
+BEGINNINGS = 2**12, 2**16, 2**20  # bytes that hold the headers of most pictures, of nearly all
+
+ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".mdb", ".rar", ".7z"}
 
 
 def error_text(error):
@@ -98,10 +100,12 @@ class Files(Source):
 
     def require_some(self, where):
         """DataError if there are no pictures."""
-        if not self.names:
-            text = self.left_out()
-            besides = f", of other files {text}" if text else ""
-            raise DataError(
-                f"There are no pictures in {where}{besides}: name a folder or an archive with "
-                "some, unpack archives that lie in it, turn other kinds into png or jpg."
-            )
+        if self.names:
+            return
+        left_out = self.left_out()
+        besides = f" (left out: {left_out})" if left_out else ""
+        unpack = ", or unpack those that lie in it" if ARCHIVES & set(self.choice.kinds) else ""
+        raise DataError(
+            f"There are no pictures in {where}{besides}: name a folder or an archive with some of "
+            f"a kind that Pillow reads{unpack}."
+        )

@@ -248,7 +248,7 @@ def wanted_folder(path):
     prepare = f"prepare it with `python prepare_data.py --out LMDB {path}`"
     if os.path.basename(path) in ("data.mdb", "lock.mdb", ABOUT_FILE):
         advice = f"name the folder that it lies in, {folder}"
-    elif is_lmdb(path):
+    elif os.path.isfile(path) and is_lmdb(path):
         advice = f"if it is prepared, move it to a folder of its own as data.mdb; else {prepare}"
     else:
         advice = f"if it is an archive of pictures, {prepare}"
@@ -257,7 +257,7 @@ def wanted_folder(path):
 
 def open_pictures(path) -> Pictures:
     """The prepared set at `path`; DataError if there is none or it is unfinished."""
-    if os.path.isfile(path):
+    if os.path.exists(path) and not os.path.isdir(path):
         raise wanted_folder(str(path))
     return Tree(path) if is_tree(path) else Lmdb(path)
 
@@ -269,7 +269,7 @@ def read_about_file(folder):
     """Content of a tree's about.json, or {}."""
     try:
         return parsed(Path(folder, ABOUT_FILE).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
 
 
