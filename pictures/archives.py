@@ -37,7 +37,7 @@ def damaged(path, kind, error):
     if getattr(error, "errno", None):
         raise error
     return DataError(
-        f"{path} is a {kind} that cannot be read ({error_text(error)}): it is cut off, damaged or "
+        f"{path} is {kind} that cannot be read ({error_text(error)}): it is cut off, damaged or "
         f"one of several parts. Copy it again, or {ELSEWHERE}."
     )
 
@@ -52,7 +52,7 @@ class Zip(Files):
             with zipfile.ZipFile(path) as archive:
                 members = {info.filename: info for info in archive.infolist()}
         except Exception as error:  # of a damaged file nearly anything
-            raise damaged(path, "zip file", error) from error
+            raise damaged(path, "a zip file", error) from error
         self.names = sorted(name for name in members if self.choice.takes(name))
         self.members = [members[name] for name in self.names]
         self.require_some(path)
@@ -176,7 +176,7 @@ class Tar(Files):
                 )
             entries = tar_index(self.file)
         except Exception as error:
-            raise damaged(path, "tar archive", error) from error
+            raise damaged(path, "a tar archive", error) from error
         self.names = sorted(path for path in entries if self.choice.takes(path))
         self.entries = [followed(entries, path) for path in self.names]
         self.require_some(path)
@@ -217,10 +217,11 @@ class Lmdb(Files):
         try:
             self.env, self.process = open_lmdb(self.path), os.getpid()
         except lmdb.Error as error:
-            raise damaged(self.path, "LMDB", error) from error
+            raise damaged(self.path, "an LMDB", error) from error
 
     def read(self, i, count=-1):
         if self.process != os.getpid():  # an LMDB must not be used across a fork
+            self.env.close()  # nor would newer versions open it twice
             self.open()
         key = self.names[i].encode("utf-8", "surrogateescape")
         with self.env.begin(buffers=True) as txn:
@@ -248,4 +249,4 @@ def opened_tar(path):
             f"{path} is compressed by {module}, which this Python lacks: {ELSEWHERE}."
         ) from error
     except (OSError, EOFError, ValueError) as error:
-        raise damaged(path, "compressed file", error) from error
+        raise damaged(path, "a compressed file", error) from error

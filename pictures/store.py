@@ -191,6 +191,7 @@ class Lmdb(Pictures):
 
     def record(self, index, size):
         if self.process != os.getpid():  # an LMDB must not be used across a fork
+            self.env.close()  # nor would newer versions open it twice
             self.open()
         with self.env.begin() as txn:
             return txn.get(image_key(size, index))
