@@ -181,15 +181,14 @@ class Progress:
 
     def report(self, run, phase, losses) -> None:
         """After an iteration: its images, and its losses every LOG_EVERY iterations."""
+        if run.iteration % LOG_EVERY == 0:
+            now = time.time()
+            speed = (run.images_seen - self.marked_images) / (now - self.marked)
+            self.marked, self.marked_images = now, run.images_seen
+            line = log_line(run, phase, losses, now - self.started, speed)
+            self.write(line)
+            self.bar.set_description(describe(line), refresh=False)
         self.bar.update(phase.batch)
-        if run.iteration % LOG_EVERY:
-            return
-        now = time.time()
-        speed = (run.images_seen - self.marked_images) / (now - self.marked)
-        self.marked, self.marked_images = now, run.images_seen
-        line = log_line(run, phase, losses, now - self.started, speed)
-        self.write(line)
-        self.bar.set_description(describe(line))
 
 
 def save(run, phase, losses, output: Output, names) -> list:
@@ -292,7 +291,13 @@ def new_run(args, folder: Path, pictures):
     device.load(args.device, say=print, precision=args.precision)
     from training.run import TrainState  # imports Jittor, for the device chosen above
 
-    return continued_run(args, paths, folder, pictures) if paths else (TrainState(config), None)
+    if not paths:
+        return TrainState(config), None
+    run, source = continued_run(args, paths, pictures.length)
+    if not History(folder).holds(source):
+        check_vacant(folder, run.config, pictures.length)
+    check_growth(pictures, run.config, run.images_seen)
+    return run, source
 
 
 def run_in(args, folder: Path) -> int:

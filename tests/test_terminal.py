@@ -141,6 +141,7 @@ def test_the_handler_before_comes_back():
         (UserError("a.png is broken"), 1, "x.py: a.png is broken"),
         (FileNotFoundError(2, "No such file", "a b"), 1, "x.py: a b: No such file"),
         (OSError(28, "No space left on device"), 1, "x.py: No space left on device: is the disk"),
+        (OSError(37, "No locks available"), 1, "x.py: No locks available: set JITTOR_HOME"),
         (MemoryError(), 1, "x.py: there is not enough memory"),
     ],
     ids=lambda value: type(value).__name__,

@@ -11,7 +11,7 @@ from backend.terminal import UsageError
 from formats.files import CheckpointError
 from pictures.sizes import SIZES, step_of
 from training.checkpoint import config_of, read_checkpoint
-from training.folder import check_vacant, checkpoints
+from training.folder import check_no_checkpoints, checkpoints
 from training.history import History
 from training.options import configuration
 from training.schedule import Config, batch_at, continued, phase_at, restarted
@@ -102,9 +102,13 @@ def find_checkpoints(args, folder: Path) -> list:
                 "leave it out to begin"
             )
         return found
-    if args.ckpt is not None and not Path(args.ckpt).is_file():
+    if args.ckpt is None:
+        return []
+    if not Path(args.ckpt).is_file():
         raise UsageError(f"--ckpt {args.ckpt}: there is no such file")
-    return [Path(args.ckpt)] if args.ckpt else []
+    if not History(folder).holds(Path(args.ckpt)):
+        check_no_checkpoints(folder)
+    return [Path(args.ckpt)]
 
 
 def read_own(path) -> dict:
@@ -129,28 +133,25 @@ def read_first(paths):
     return paths[-1], read_own(paths[-1])
 
 
-def continued_run(args, paths, folder: Path, pictures):
-    """(run, path) of the first readable checkpoint; another program's starts at its beginning."""
+def continued_run(args, paths, length: int):
+    """(run, path) of the first readable checkpoint, on a set of `length` pictures; another
+    program's starts at its beginning.
+    """
     from training.run import TrainState  # imports Jittor, for the device chosen
 
-    path, content = (
-        read_first(paths) if args.ckpt == "latest" else (paths[0], read_checkpoint(paths[0]))
-    )
-    own = content["written_by"] == "train.py"
-    config = (own_continued if own else foreign_started)(args, path, content, pictures)
-    if not History(folder).holds(path):
-        check_vacant(folder, config, pictures.length)
-    check_growth(pictures, config, content["images_seen"])
-    run = TrainState.load(path, content, config)
-    if own:
-        print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
-    else:
+    latest = args.ckpt == "latest"
+    path, content = read_first(paths) if latest else (paths[0], read_checkpoint(paths[0]))
+    if content["written_by"] != "train.py":
+        run = TrainState.load(path, content, foreign_started(args, path, content))
         steps = "its" if content["g_optimizer"] and content["d_optimizer"] else "new"
         print(f"starting from the networks in {path}, with {steps} optimiser states")
+        return run, path
+    run = TrainState.load(path, content, own_continued(args, path, content, length))
+    print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
     return run, path
 
 
-def foreign_started(args, path, content: dict, pictures) -> Config:
+def foreign_started(args, path, content: dict) -> Config:
     """The configuration of a run that starts from another program's networks."""
     if args.restart_at:
         raise UsageError(f"{path} is not of train.py: --init_size is where its training begins")
@@ -159,17 +160,17 @@ def foreign_started(args, path, content: dict, pictures) -> Config:
     return config
 
 
-def own_continued(args, path, content: dict, pictures) -> Config:
+def own_continued(args, path, content: dict, length: int) -> Config:
     """The configuration of a run that goes on from a checkpoint of train.py."""
     was, seen = config_of(content), content["images_seen"]
     config = configuration(args, was)
     if not args.override:
         growth = dataclasses.replace(config, max_size=was.max_size) if args.restart_at else config
         check_continuation(was, growth, seen)
-        if content.get("pictures") not in (None, pictures.length):
+        if content.get("pictures") not in (None, length):
             raise UsageError(
                 f"--ckpt was trained on {content['pictures']} pictures, {args.path} holds "
-                f"{pictures.length}: give the set it was trained on, or add --override to change it"
+                f"{length}: give the set it was trained on, or add --override to change it"
             )
     if content["iteration"] >= args.max_iters:
         raise UsageError(
