@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import os
-import sys
 
 from backend import terminal
 from backend.terminal import UsageError
@@ -99,8 +98,8 @@ def convert(args) -> None:
 
 
 def main(argv=None) -> int:
-    return terminal.run("convert.py", convert, parser().parse_args(argv))
+    return terminal.run("convert.py", convert, parser, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

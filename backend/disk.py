@@ -22,9 +22,11 @@ def replacing(path):
         yield unfinished
         flush(unfinished)
         os.replace(unfinished, path)
-    except BaseException:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             unfinished.unlink()
+        if isinstance(e, OSError) and e.filename is None:  # a full disk: what did not fit
+            e.filename = str(path)
         raise
     with contextlib.suppress(OSError):  # some file systems cannot; the file is there already
         flush(path.parent)
