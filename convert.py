@@ -13,6 +13,7 @@ import sys
 from backend import terminal
 from backend.terminal import UsageError
 from formats import original, pytorch
+from formats.files import CheckpointError
 from formats.original import OPTIMIZERS, PARTS
 from training.checkpoint import check_parameters, config_of, read_checkpoint
 
@@ -64,9 +65,13 @@ def export(content: dict, path, out) -> None:
     for name, network in OPTIMIZERS.items():
         if network in values:
             parameters = networks[network]
-            state = original.adam_state(content, name, parameters, path)
-            if state is not None:
-                check_parameters(parameters, state["v"], path, name)
+            try:
+                state = original.adam_state(content, name, parameters, path)
+                if state is not None:
+                    check_parameters(parameters, state["v"], path, name)
+            except CheckpointError as e:
+                print(f"convert.py: {e}: it starts afresh", file=sys.stderr)
+                state = None
             groups = original.parameter_groups(parameters, name)
             values[name] = original.torch_adam(state, groups, config.lr, config.mapping_lr_mult)
     pytorch.write(out, values)

@@ -42,9 +42,7 @@ def read_checkpoint(path) -> dict:
     """
     path = Path(path)
     values, kind = files.read(path)
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} is not a checkpoint: it holds no dictionary")
-    if values.keys() >= {"version", "config"}:
+    if isinstance(values, dict) and values.keys() >= {"version", "config"}:
         content = {**values, "written_by": "train.py"}
         check_own(content, path)
     else:
@@ -59,7 +57,7 @@ def read_checkpoint(path) -> dict:
     return content
 
 
-def foreign_content(values: dict, path: Path) -> dict:
+def foreign_content(values, path: Path) -> dict:
     """What `read_checkpoint` returns of another program's checkpoint, but for its widths."""
     content = {**dict.fromkeys(ENTRIES), **original.recognised(values, path)}
     content.update(images_seen=0, iteration=0, config={"fade_first": True})

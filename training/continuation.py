@@ -9,6 +9,7 @@ from pathlib import Path
 from backend import device
 from backend.terminal import UsageError
 from formats.files import CheckpointError
+from formats.original import OPTIMIZERS
 from pictures.sizes import SIZES, step_of
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import checkpoints
@@ -76,6 +77,15 @@ def read_first(paths):
     return paths[-1], read_checkpoint(paths[-1])
 
 
+def take_optimizer(run, part: str, path, content: dict) -> bool:
+    """Whether another program's "g_optimizer" or "d_optimizer" goes on; else it starts afresh."""
+    try:
+        return run.load_optimizer(part, path, content)
+    except CheckpointError as e:
+        print(f"train.py: {e}: it starts afresh", file=sys.stderr)
+        return False
+
+
 def continued_run(args, paths, length: int):
     """(run, path) of the first readable checkpoint, on a set of `length` pictures; another
     program's starts at its beginning.
@@ -87,8 +97,9 @@ def continued_run(args, paths, length: int):
     config = configuration(args, was)
     if content["written_by"] != "train.py":
         check_networks(content["config"], config, path)
-        run = TrainState.load(path, content, config)
-        steps = "its" if content["g_optimizer"] and content["d_optimizer"] else "new"
+        run = TrainState.with_networks(path, content, config)
+        taken = [take_optimizer(run, part, path, content) for part in OPTIMIZERS]
+        steps = "its" if all(taken) else "one new and one of its" if any(taken) else "new"
         print(f"starting from the networks in {path}, with {steps} optimiser states")
         return run, path
     if not args.override:

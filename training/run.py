@@ -11,7 +11,7 @@ from backend import device
 from backend.disk import replacing
 from formats import original
 from formats.files import CheckpointError
-from formats.original import PARTS
+from formats.original import OPTIMIZERS, PARTS
 from model import Discriminator, StyledGenerator
 from training.checkpoint import VERSION, check_parameters, config_of, read_checkpoint
 from training.folder import check_finite, writing
@@ -143,6 +143,16 @@ class TrainState:
 
         Optimisers that the file lacks start afresh. Raises CheckpointError for what does not fit.
         """
+        run = cls.with_networks(path, content, config)
+        for part in OPTIMIZERS:
+            run.load_optimizer(part, path, content)
+        run.images_seen = content["images_seen"]
+        run.iteration = content["iteration"]
+        return run
+
+    @classmethod
+    def with_networks(cls, path, content: dict, config: Config) -> "TrainState":
+        """A new run that begins with the networks of another. Raises CheckpointError."""
         missing = [part for part in PARTS.values() if content[part] is None]
         if missing:
             raise CheckpointError(
@@ -158,14 +168,18 @@ class TrainState:
             expected = dict(module.named_parameters())
             check_parameters(expected, content[part], path, part)
             assign(expected, content[part])
-        for part, optimizer in (("g_optimizer", run.g_optimizer), ("d_optimizer", run.d_optimizer)):
-            state = original.adam_state(content, part, optimizer.parameters, path)
-            if state is not None:
-                check_parameters(optimizer.parameters, state["v"], path, part)
-                optimizer.load_state_dict(state)
-        run.images_seen = content["images_seen"]
-        run.iteration = content["iteration"]
         return run
+
+    def load_optimizer(self, part: str, path, content: dict) -> bool:
+        """Takes the state of "g_optimizer" or "d_optimizer", if there is one: whether there is.
+        Raises CheckpointError.
+        """
+        optimizer = getattr(self, part)
+        state = original.adam_state(content, part, optimizer.parameters, path)
+        if state is not None:
+            check_parameters(optimizer.parameters, state["v"], path, part)
+            optimizer.load_state_dict(state)
+        return state is not None
 
 
 def load_generator(path):
