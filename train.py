@@ -13,7 +13,6 @@ stddev, which each takes over its own part of a batch. Only the first writes.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -53,10 +52,10 @@ class Output(NamedTuple):
     source: Optional[Path]  # the checkpoint gone on from, which stays
 
 
-def draw_noise(rng, n: int, step: int):
-    """Noise maps of n images: step + 1 arrays (n, 1, 4 * 2^i, 4 * 2^i)."""
+def draw_noise(rng, n: int, step: int, maps: int = 1):
+    """Noise maps of n images: step + 1 arrays (n, maps, 4 * 2^i, 4 * 2^i)."""
     return [
-        rng.standard_normal((n, 1, 4 * 2**i, 4 * 2**i), dtype="float32") for i in range(step + 1)
+        rng.standard_normal((n, maps, 4 * 2**i, 4 * 2**i), dtype="float32") for i in range(step + 1)
     ]
 
 
@@ -84,12 +83,12 @@ def train_iteration(run, phase, real):
     eps = rng.random((n, 1, 1, 1), dtype="float32")
 
     latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step)
+    noise = draw_noise(rng, n, step, config.noise_maps)
     d_losses = run.discriminator_step(
         phase, real, mine(latents), crossover, mine(noise), *mine([eps])
     )
     latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step)
+    noise = draw_noise(rng, n, step, config.noise_maps)
     g_loss = run.generator_step(phase, mine(latents), crossover, mine(noise))
     run.average_generator()
     run.finish_iteration(n)
@@ -103,7 +102,7 @@ def save_sample(run, phase, path) -> None:
     rng = np.random.default_rng([run.config.seed, 0, SAMPLE_STREAM])
     z = rng.standard_normal((n, run.config.code_size), dtype="float32")
     w = run.running.map_latents(z)
-    noise = draw_noise(rng, n, phase.step)
+    noise = draw_noise(rng, n, phase.step, run.config.noise_maps)
     images = run.running.render(w, noise, phase.step, phase.alpha)
     check_finite({path.name: images}, run.iteration)
     with writing(path):
@@ -172,7 +171,7 @@ class Progress:
         first = device.rank() == 0
         self.path = folder / "log.jsonl" if first else os.devnull
         self.log = open(self.path, "a", encoding="utf-8")
-        self.write({"config": dataclasses.asdict(run.config), "from": run.iteration})
+        self.write({"config": run.config.saved(), "from": run.iteration})
         self.started = self.marked = time.time()
         self.marked_images = run.images_seen
         total = images_at(run.config, max_iters)
@@ -308,7 +307,7 @@ def start(args) -> int:
         else:
             run = TrainState(configuration(args, Config()))
         check_growth(pictures, run.config)
-        print(json.dumps(dataclasses.asdict(run.config)))
+        print(json.dumps(run.config.saved()))
         run.pictures = pictures.length
         if device.rank() == 0:
             go_back(folder, run.iteration)

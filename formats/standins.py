@@ -59,6 +59,20 @@ class Inert:
     extend = append
 
 
+class Network(Inert):
+    """One of NVIDIA's networks for TensorFlow: what a file gives it is kept, for `nvidia.py`."""
+
+    state = None
+
+
+NETWORKS = ("dnnlib.tflib.network.Network", "tfutil.Network", "network.Network")
+EXPLAINED = {  # by the beginning of a name: what a file that asks for it holds
+    "torch_utils.persistence.": "networks of NVIDIA's StyleGAN2-ADA or later for PyTorch",
+    "dnnlib.submission.": "the options of a run of NVIDIA's code",
+    "dnnlib.util.EasyDict": "the options of a run of NVIDIA's code",
+}
+
+
 class Named(Inert):
     """What a file names: of use only to make an Inert. A function of Python's own, and attributes
     of what a library has, are refused at once.
@@ -78,10 +92,18 @@ class Named(Inert):
         is_data = self.is_class and not (with_arguments and self.of_library)
         if not is_data and not HARMLESS.fullmatch(self.name):
             self.refuse()
-        return Inert(self.name)
+        return Network(self.name) if self.name in NETWORKS else Inert(self.name)
 
     def refuse(self):
-        raise Refused(f"it asks for {shown(self.name)}, which no array needs")
+        raise Refused(
+            explained(self.name) or f"it asks for {shown(self.name)}, which no array needs"
+        )
+
+
+def explained(name: str) -> str:
+    """A sentence about files that ask for a well-known name, or ""."""
+    found = [what for start, what in EXPLAINED.items() if name.startswith(start)]
+    return f"it holds {found[0]}, which cannot be read" if found else ""
 
 
 def shown(name: str) -> str:

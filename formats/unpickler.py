@@ -13,9 +13,11 @@ from formats.standins import (
     DType,
     Inert,
     Named,
+    Network,
     Refused,
     StorageType,
     build_array,
+    explained,
     product,
     shown,
     standins,
@@ -171,6 +173,8 @@ class Unpickler(pickle._Unpickler):
             build_array(target, state)
         elif isinstance(target, DType):
             target.build(state)
+        elif isinstance(target, Network):
+            target.state = state
         elif type(target) is not dict and not isinstance(target, Inert):
             # PyTorch's dictionaries have an attribute, _metadata
             raise Refused("it holds an object that is no array")
@@ -218,8 +222,9 @@ def _is_key(key) -> bool:
 def check_plain(values, limit: int):
     """Refuses what is no array, number, string, Inert or container of them, or too much in all."""
     seen, waiting, size = set(), [values], 0
-    if isinstance(values, Inert):
-        raise Refused(f"it is {shown(values.name)}: save a network's state_dict() instead")
+    if isinstance(values, Inert) and not isinstance(values, Network):
+        text = f"it is {shown(values.name)}: save a network's state_dict() instead"
+        raise Refused(explained(values.name) or text)
     while waiting:
         value = waiting.pop()
         if id(value) in seen:
@@ -231,6 +236,8 @@ def check_plain(values, limit: int):
             waiting += value
         elif isinstance(value, np.ndarray):
             size += value.nbytes
+        elif isinstance(value, Network):
+            waiting.append(value.state)
         elif type(value) not in (str, bytes, int, float, bool, type(None), Inert, Named):
             raise Refused("it holds an object that is no array")
     if size > limit:

@@ -41,7 +41,7 @@ def check_continuation(was: Config, now: Config, images_seen: int) -> None:
 def check_networks(has: dict, now: Config, path) -> None:
     """UsageError if `now` asks for other networks than those in another program's checkpoint."""
     for name, value in has.items():
-        if value != getattr(now, name):
+        if name not in ("init_size", "max_size") and value != getattr(now, name):
             raise UsageError(
                 f"{path} holds networks with {name} {value}, not {getattr(now, name)}: "
                 "leave that option out"
@@ -77,12 +77,12 @@ def read_first(paths):
     return paths[-1], read_checkpoint(paths[-1])
 
 
-def take_optimizer(run, part: str, path, content: dict) -> bool:
+def take_optimizer(run, part: str, path, content: dict, script: str = "train.py") -> bool:
     """Whether another program's "g_optimizer" or "d_optimizer" goes on; else it starts afresh."""
     try:
         return run.load_optimizer(part, path, content)
     except CheckpointError as e:
-        print(f"train.py: {e}: it starts afresh", file=sys.stderr)
+        print(f"{script}: {e}: it starts afresh", file=sys.stderr)
         return False
 
 
@@ -123,8 +123,15 @@ def check_growth(pictures, config: Config) -> None:
     sizes = [s for s in SIZES if config.init_size <= s <= config.max_size]
     pictures.require(sizes)
     for size in sizes:
-        if batch_at(config, size) % device.ranks():
+        batch, group = batch_at(config, size), config.stddev_group
+        if batch % device.ranks():
             raise UsageError(
-                f"{device.ranks()} processes cannot share the batch of {batch_at(config, size)} at "
+                f"{device.ranks()} processes cannot share the batch of {batch} at "
                 f"{size} px evenly: give mpirun another -np, or change --batch_default"
+            )
+        part = batch // device.ranks()
+        if group and part > group and part % group:
+            raise UsageError(
+                f"the batch of {part} at {size} px is no groups of {group}, in which these "
+                "networks compare images: change --batch_default"
             )
