@@ -5,6 +5,8 @@ python convert.py checkpoint/train_step-6.model --export torch.pth   # for the o
 python convert.py karras2019stylegan-ffhq-1024x1024.pkl --out ffhq.model     # one of ours
 """
 
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import dataclasses
 import json

@@ -9,6 +9,8 @@ and an animation into results/. A seed stands for a latent and the noise that go
 command writes the same bytes on a CPU; each PNG notes seeds, psi and the checkpoint's checksum.
 """
 
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import hashlib
 import itertools

@@ -11,9 +11,12 @@ distinct symbols of TrueType fonts, each in a colour of its own. (Folders of the
 ./symbols.) A file that cannot be read is left out and named at the end, with exit code 3.
 """
 
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import errno
 import hashlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -84,7 +87,10 @@ def results(source, settings, start, n_worker, lock):
     total = settings["count"]
     tasks = ((i, min(i + CHUNK, total)) for i in range(start, total, CHUNK))
     pool = ProcessPoolExecutor(
-        n_worker, initializer=Worker.start, initargs=(source, settings, os.getpid(), lock)
+        n_worker,
+        multiprocessing.get_context("fork"),  # Python 3.14 has another default; see Worker.end_with
+        initializer=Worker.start,
+        initargs=(source, settings, os.getpid(), lock),
     )
     with pool, closing(in_order(pool, Worker.encode, tasks, ahead=2 * n_worker)) as chunks:
         for chunk in chunks:

@@ -9,6 +9,8 @@ which it has from B: coarse (4 and 8 px) in the first rows, middle (16 and 32 px
 or with -e to NAME/style_mixing/style_mixing.png.
 """
 
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import sys
 from pathlib import Path

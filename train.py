@@ -12,6 +12,8 @@ Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and b
 stddev, which each takes over its own part of a batch. Only the first writes.
 """
 
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import contextlib
 import json
 import os

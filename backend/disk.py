@@ -1,8 +1,11 @@
-"""Files that appear complete or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 import contextlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Callable
 
 
 @contextlib.contextmanager
@@ -33,3 +36,23 @@ def flush(path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder, which `fill` makes if it is not there: it is given an empty one to write into.
+
+    There as a whole or not at all, whenever the process ends and however many make it at a time.
+    """
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=str(folder.parent)))
+        try:
+            fill(unfinished)
+            unfinished.chmod(0o755)
+            unfinished.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(str(unfinished), ignore_errors=True)
+    return folder

@@ -122,7 +122,7 @@ def test_minibatch_stddev_differentiates_twice(group):
     """Of sum(b u^2), u the gradient in x of the weighted deviations, by finite differences. (With b
     = 1 it would not change with x.)
     """
-    x, a, direction, b = draw(4, 2, 3, 3), draw(4), *draw(2, 4, 2, 3, 3)
+    x, a, (_, b, direction) = draw(4, 2, 3, 3), draw(4), draw(3, 4, 2, 3, 3)
     groups = [slice(None)] if group == 0 else [slice(0, 4, 2), slice(1, 4, 2)]
 
     def penalty(x):
