@@ -296,6 +296,8 @@ def new_artist(args) -> Artist:
             raise CheckpointError(text)
         size, alpha = args.size, 1.0
     args.size, args.alpha = size, alpha
+    args.psi = config.psi if args.psi is None else args.psi
+    args.psi_levels = config.psi_levels if args.psi_levels is None else args.psi_levels
     args.checksum = hashlib.sha1(Path(args.ckpt).read_bytes()).hexdigest()
     return Artist(generator, step_of(size), alpha, args.psi, args.psi_levels, args.batch)
 
@@ -313,13 +315,13 @@ def check_levels(args, step: int) -> None:
 
 def add_image_options(p) -> None:
     """Those that style_mixing.py has too."""
-    p.add_argument("ckpt", metavar="CKPT", help="checkpoint (.model) of train.py")
+    p.add_argument("ckpt", metavar="CKPT", help="checkpoint of train.py or others")
     text = "pixels (default: what the checkpoint was training)"
     p.add_argument("--size", type=image_size, help=text)
     text = "truncation, 1 for none, -5 to 5 (default 0.7)"
-    p.add_argument("--psi", type=number(float, -5.0, 5.0), default=0.7, help=text)
-    text = "truncate only the levels 0 (4 px) to LEVEL, at most 8 (default 8, all)"
-    p.add_argument("--psi_levels", type=number(int, 0, 8), default=8, metavar="LEVEL", help=text)
+    p.add_argument("--psi", type=number(float, -5.0, 5.0), help=text)
+    text = "truncate only the levels 0 (4 px) to LEVEL, at most 8 (default 8, all; of NVIDIA's 3)"
+    p.add_argument("--psi_levels", type=number(int, 0, 8), metavar="LEVEL", help=text)
     seeds = p.add_mutually_exclusive_group()
     text = "first seed, the others follow by one, 0 to 2^64 - 1 (default 0)"
     seeds.add_argument("--seed", type=seed_number, default=0, help=text)

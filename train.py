@@ -15,7 +15,6 @@ stddev, which each takes over its own part of a batch. Only the first writes.
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -65,10 +64,10 @@ class Output(NamedTuple):
     source: Optional[Path]  # the checkpoint gone on from, which stays
 
 
-def draw_noise(rng, n: int, step: int):
-    """Noise maps of n images: step + 1 arrays (n, 1, 4 * 2^i, 4 * 2^i)."""
+def draw_noise(rng, n: int, step: int, maps: int = 1):
+    """Noise maps of n images: step + 1 arrays (n, maps, 4 * 2^i, 4 * 2^i)."""
     return [
-        rng.standard_normal((n, 1, 4 * 2**i, 4 * 2**i), dtype="float32") for i in range(step + 1)
+        rng.standard_normal((n, maps, 4 * 2**i, 4 * 2**i), dtype="float32") for i in range(step + 1)
     ]
 
 
@@ -96,12 +95,12 @@ def train_iteration(run, phase, real):
     eps = rng.random((n, 1, 1, 1), dtype="float32")
 
     latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step)
+    noise = draw_noise(rng, n, step, config.noise_maps)
     d_losses = run.discriminator_step(
         phase, real, mine(latents), crossover, mine(noise), *mine([eps])
     )
     latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step)
+    noise = draw_noise(rng, n, step, config.noise_maps)
     g_loss = run.generator_step(phase, mine(latents), crossover, mine(noise))
     run.average_generator()
     run.finish_iteration(n)
@@ -115,7 +114,7 @@ def save_sample(run, phase, path) -> None:
     rng = np.random.default_rng([run.config.seed, 0, SAMPLE_STREAM])
     z = rng.standard_normal((n, run.config.code_size), dtype="float32")
     w = run.running.map_latents(z)
-    noise = draw_noise(rng, n, phase.step)
+    noise = draw_noise(rng, n, phase.step, run.config.noise_maps)
     images = run.running.render(w, noise, phase.step, phase.alpha)
     check_finite({path.name: images}, run.iteration)
     with writing(path):
@@ -154,7 +153,7 @@ class Progress:
         first = device.rank() == 0
         self.path = output.folder / "log.jsonl" if first else os.devnull
         self.log = open(self.path, "a", encoding="utf-8")
-        start = {"config": dataclasses.asdict(run.config), "from": run.iteration}
+        start = {"config": run.config.saved(), "from": run.iteration}
         output.history.starts.append({**start, "pictures": run.pictures})
         self.write(output.history.starts[-1])
         self.started = self.marked = time.time()
@@ -307,7 +306,7 @@ def run_in(args, folder: Path) -> int:
     with closing(open_pictures(args.path)) as pictures:
         with signals.unknown_to_workers():
             run, source = new_run(args, folder, pictures)
-        print(json.dumps(dataclasses.asdict(run.config)))
+        print(json.dumps(run.config.saved()))
         run.pictures = pictures.length
         if device.rank() == 0:
             make_ready(folder, run.iteration, source)

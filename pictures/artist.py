@@ -13,7 +13,8 @@ LATENT_STREAM, NOISE_STREAM, MEAN_STREAM = 1, 2, 3
 class Artist:
     """A trained generator, asked in arrays: seeds to latents, latents to styles, styles to images.
 
-    psi: truncation, of the levels 0 to psi_level. batch: how many images are computed at a time.
+    psi: truncation, of the levels 0 to psi_level, around the mean style: the generator's own where
+    it knows one, else that of 10,240 latents. batch: how many images are computed at a time.
     `bar`, a tqdm, counts them.
     """
 
@@ -21,9 +22,11 @@ class Artist:
         self.generator, self.step, self.alpha = generator, step, alpha
         self.psi, self.psi_level, self.batch = psi, psi_level, batch
         self.bar = tqdm(disable=True)
-        rng = np.random.default_rng([0, MEAN_STREAM])
-        z = rng.standard_normal((MEAN_STYLE_LATENTS, generator.code_dim), dtype="float32")
-        self.mean_style = generator.map_latents(z).mean(axis=0, keepdims=True)
+        self.mean_style = generator.stored_mean
+        if self.mean_style is None:
+            rng = np.random.default_rng([0, MEAN_STREAM])
+            z = rng.standard_normal((MEAN_STYLE_LATENTS, generator.code_dim), dtype="float32")
+            self.mean_style = generator.map_latents(z).mean(axis=0, keepdims=True)
 
     def latents(self, seeds):
         """z (n, code_dim)"""
@@ -34,7 +37,7 @@ class Artist:
         """w (n, code_dim) -> (n, step + 1, code_dim): mean + psi (w - mean) (section B)."""
         styles = np.repeat(w[:, None], self.step + 1, axis=1)
         psi = self.psi if psi is None else psi
-        truncated = self.mean_style + np.float32(psi) * (w - self.mean_style)
+        truncated = self.mean_style + psi * (w - self.mean_style)
         styles[:, : self.psi_level + 1] = truncated[:, None]
         return styles
 
@@ -43,10 +46,11 @@ class Artist:
         return self.truncate(self.generator.map_latents(self.latents(seeds)))
 
     def noise(self, seeds):
-        """A set of noise maps for each seed: step + 1 arrays (n, 1, size, size)."""
+        """A set of noise maps for each seed: step + 1 arrays (n, 1 or 2, size, size)."""
+        maps = self.generator.noise_maps
         rngs = [np.random.default_rng([seed, NOISE_STREAM]) for seed in seeds]
         return [
-            np.stack([rng.standard_normal((1, size, size), "float32") for rng in rngs])
+            np.stack([rng.standard_normal((maps, size, size), "float32") for rng in rngs])
             for size in SIZES[: self.step + 1]
         ]
 

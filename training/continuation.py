@@ -9,6 +9,7 @@ from pathlib import Path
 from backend import device
 from backend.terminal import UsageError
 from formats.files import CheckpointError
+from formats.original import OPTIMIZERS
 from pictures.sizes import SIZES, step_of
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import check_no_checkpoints, checkpoints
@@ -83,7 +84,7 @@ def restart(was: Config, now: Config, size: int, content: dict, path) -> Config:
 def check_networks(has: dict, now: Config, path) -> None:
     """UsageError if `now` asks for other networks than those in another program's checkpoint."""
     for name, value in has.items():
-        if value != getattr(now, name):
+        if name not in ("init_size", "max_size") and value != getattr(now, name):
             raise UsageError(
                 f"{path} holds networks with {name} {value}, not {getattr(now, name)}: "
                 "leave that option out"
@@ -133,6 +134,15 @@ def read_first(paths):
     return paths[-1], read_own(paths[-1])
 
 
+def take_optimizer(run, part: str, path, content: dict, script: str = "train.py") -> bool:
+    """Whether another program's "g_optimizer" or "d_optimizer" goes on; else it starts afresh."""
+    try:
+        return run.load_optimizer(part, path, content)
+    except CheckpointError as e:
+        print(f"{script}: {e}: it starts afresh", file=sys.stderr)
+        return False
+
+
 def continued_run(args, paths, length: int):
     """(run, path) of the first readable checkpoint, on a set of `length` pictures; another
     program's starts at its beginning.
@@ -142,8 +152,9 @@ def continued_run(args, paths, length: int):
     latest = args.ckpt == "latest"
     path, content = read_first(paths) if latest else (paths[0], read_checkpoint(paths[0]))
     if content["written_by"] != "train.py":
-        run = TrainState.load(path, content, foreign_started(args, path, content))
-        steps = "its" if content["g_optimizer"] and content["d_optimizer"] else "new"
+        run = TrainState.with_networks(path, content, foreign_started(args, path, content))
+        taken = [take_optimizer(run, part, path, content) for part in OPTIMIZERS]
+        steps = "its" if all(taken) else "one new and one of its" if any(taken) else "new"
         print(f"starting from the networks in {path}, with {steps} optimiser states")
         return run, path
     run = TrainState.load(path, content, own_continued(args, path, content, length))
@@ -189,8 +200,15 @@ def check_growth(pictures, config: Config, images_seen: int = 0) -> None:
     sizes = [s for s in SIZES if first <= s <= config.max_size]
     pictures.require(sizes)
     for size in sizes:
-        if batch_at(config, size) % device.ranks():
+        batch, group = batch_at(config, size), config.stddev_group
+        if batch % device.ranks():
             raise UsageError(
-                f"{device.ranks()} processes cannot share the batch of {batch_at(config, size)} at "
+                f"{device.ranks()} processes cannot share the batch of {batch} at "
                 f"{size} px evenly: give mpirun another -np, or change --batch_default"
+            )
+        part = batch // device.ranks()
+        if group and part > group and part % group:
+            raise UsageError(
+                f"the batch of {part} at {size} px is no groups of {group}, in which these "
+                "networks compare images: change --batch_default"
             )

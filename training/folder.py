@@ -4,7 +4,6 @@ A kill or a full disk at any instant costs no more than what came after the last
 """
 
 import contextlib
-import dataclasses
 import os
 from pathlib import Path
 
@@ -90,7 +89,7 @@ def check_vacant(folder: Path, config: Config, pictures: int) -> None:
     if history.mixed:
         raise UsageError(f"{history.log} has lines that train.py did not write: {elsewhere}")
     last = history.starts[-1] if history.starts else None
-    now = {"config": dataclasses.asdict(config), "pictures": pictures}
+    now = {"config": config.saved(), "pictures": pictures}
     same = last and same_run(now["config"], last["config"], now, last)
     if history.got_on and not same:
         raise UsageError(
