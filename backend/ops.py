@@ -277,6 +277,17 @@ def blur(x):
     return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 16
 
 
+def mean_of_neighbours(x):
+    """Mean of 3x3 neighbours, of those inside the image: (n, c, h, w), as x."""
+    n, c, h, w = x.shape
+    x = x.reindex([n, c, h + 2, w], ["i0", "i1", "i2-1", "i3"])
+    x = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
+    x = x.reindex([n, c, h, w + 2], ["i0", "i1", "i2", "i3-1"])
+    rows, columns = (np.convolve(np.ones(size), np.ones(3), "same") for size in (h, w))
+    count = jt.array(np.outer(rows, columns)[None, None].astype("float32")).stop_grad()
+    return (x[..., :-2] + x[..., 1:-1] + x[..., 2:]) / count
+
+
 def blurred_ones(h: int, w: int):
     """Blur of an image of ones: less than 1 only at the borders. (1, 1, h, w)"""
     rows, columns = np.ones(h, "float32"), np.ones(w, "float32")
