@@ -6,6 +6,7 @@ from typing import Optional
 
 import numpy as np
 
+from backend.disk import user_cache
 from formats import files
 from formats.files import CheckpointError
 
@@ -96,8 +97,7 @@ def layers() -> dict:
 
 def cached_file() -> Optional[Path]:
     """The file where torch.hub keeps it, once pytorch-fid has run; None where it is not."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    home = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch"))
+    home = Path(os.environ.get("TORCH_HOME") or user_cache() / "torch")
     path = home / "hub" / "checkpoints" / NAME
     return path if path.is_file() else None
 
