@@ -177,8 +177,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--psi", type=number(float, -5.0, 5.0), default=1.0, help=text)
     text = "first seed, the others follow by one, from 0 (default 0)"
     p.add_argument("--seed", type=seed_number, default=0, help=text)
-    text = "images computed at a time; fewer take less memory, from 1 (default 16)"
-    p.add_argument("--batch", type=number(int, 1), default=16, help=text)
+    text = "images computed at a time; fewer take less memory, 1 to 65536 (default 32)"
+    p.add_argument("--batch", type=number(int, 1, 65536), default=32, help=text)
     p.add_argument("--expname", metavar="NAME", help="write into NAME/results instead of results")
     add_weight_options(p)
     device.add_options(p)

@@ -129,7 +129,7 @@ class Judge:
 
     def measure_artist(self, artist, seed: int = 0) -> dict:
         """Of a generator's images of `num` seeds from `seed` on: {metric: {name: value}}."""
-        seeds = np.arange(seed, seed + self.num)
+        seeds = range(seed, seed + self.num)
         size = 4 * 2**artist.step
         batches = (
             to_bytes(artist.draw(artist.styles(part), artist.noise(part)))
@@ -205,10 +205,10 @@ class Judge:
         return results
 
 
-def parts(array, count: int):
+def parts(sequence, count: int):
     """Yields up to `count` of it at a time."""
-    for i in range(0, len(array), count):
-        yield array[i : i + count]
+    for i in range(0, len(sequence), count):
+        yield sequence[i : i + count]
 
 
 def perceptual_distance(network: str, path=None, linear_path=None):

@@ -133,6 +133,12 @@ def test_lines_are_those_of_stylegan3(checkpoint, vgg16, lmdb, tmp_path, capsys)
     assert f"{checkpoint}: fd_vgg16_8 {value:.5g}" in capsys.readouterr().out
 
 
+def test_the_largest_seed(checkpoint, vgg16, lmdb, tmp_path):
+    argv = [checkpoint, "--data", lmdb, "--num", "4", "--metrics", "fd_vgg16,ppl_w", *vgg16]
+    assert metrics.main([*argv, "--seed", str(2**64 - 1), "--expname", str(tmp_path)]) == 0
+    assert lines_of(tmp_path, "ppl_w")[0]["seed"] == 2**64 - 1
+
+
 def test_full_compares_with_all_of_the_data(checkpoint, vgg16, lmdb, tmp_path):
     argv = [checkpoint, "--data", lmdb, "--num", "5", "--full", "--metrics", "kid,recall", *vgg16]
     assert metrics.main([*argv, "--expname", str(tmp_path)]) == 0
