@@ -255,7 +255,7 @@ def level_range(text: str):
         return LEVELS[text]
     first, dash, last = text.partition("-")
     last = last if dash else first
-    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= 8):
+    if not ("0" <= first <= last <= "8" and len(first) == len(last) == 1):
         names = ", ".join(LEVELS)
         raise argparse.ArgumentTypeError(
             f"{text[:40]!r} is none of {names} nor levels like 0-1, 0 to 8"

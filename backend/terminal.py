@@ -4,6 +4,7 @@ exit codes, output that may be cut off.
 
 import argparse
 import contextlib
+import errno
 import math
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 
 LARGEST = 10**15  # of whole numbers that have no limit of their own
 LARGEST_SEED = 2**64 - 1
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -123,6 +125,8 @@ def run(script: str, task, parser, argv=None) -> int:
             problem, code = e, 1
             if e.filename is not None and e.strerror:
                 problem = f"{os.fsdecode(e.filename)}: {e.strerror}"
+            elif e.errno in FULL:
+                problem = f"{e.strerror}: is the disk full, this one or that of ~/.cache/jittor?"
         print(f"{script}: {problem}", file=sys.stderr)
         return code
 

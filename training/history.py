@@ -39,7 +39,8 @@ def header_of(path) -> dict:
     if words[:1] != ["version"] or words[2:3] != ["config"]:
         return {}
     del words[2]
-    return dict(zip(words[::2], words[1::2]))
+    header = dict(zip(words[::2], words[1::2]))
+    return header if "iteration" in header else {}
 
 
 def iteration_of(path) -> int:
@@ -124,6 +125,8 @@ class History:
         """Whether the run here wrote a checkpoint or sample, as far as can be told. An empty file
         is what a power cut left of one.
         """
+        if not path.exists():  # removed meanwhile
+            return False
         if path.stat().st_size == 0:
             return True
         if path.suffix == ".png":
