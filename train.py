@@ -15,6 +15,7 @@ stddev, which each takes over its own part of a batch. Only the first writes.
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -44,6 +45,7 @@ from training.folder import (
     writing,
 )
 from training.history import MARK, History
+from training.measuring import Measuring, requested
 from training.options import configuration, parser
 from training.schedule import Config, ends_stage, images_at, phase_at
 
@@ -62,6 +64,7 @@ class Output(NamedTuple):
     save_every: int  # iterations
     keep: Optional[int]  # how many checkpoints of those; None for all
     source: Optional[Path]  # the checkpoint gone on from, which stays
+    measure: Optional[Measuring] = None
 
 
 def draw_noise(rng, n: int, step: int, maps: int = 1):
@@ -260,6 +263,8 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
             with signals.held_back():
                 losses = train_iteration(run, phase, real)
                 progress.report(run, phase, losses)
+                if output.measure:
+                    output.measure(run, phase, progress.write)
                 saved = keep(run, phase, losses, output, last=run.iteration == max_iters)
         if phase and (broken or stopped):
             saved = save(run, phase, losses, output, [f"{run.iteration:06d}.model"])
@@ -303,6 +308,7 @@ def new_run(args, folder: Path, pictures):
 
 def run_in(args, folder: Path) -> int:
     """Trains in a folder that no other process has. Returns the exit code."""
+    request = requested(args)
     with closing(open_pictures(args.path)) as pictures:
         with signals.unknown_to_workers():
             run, source = new_run(args, folder, pictures)
@@ -312,6 +318,11 @@ def run_in(args, folder: Path) -> int:
             make_ready(folder, run.iteration, source)
         output = Output(folder, History(folder), args.save_every, args.keep, source)
         with signals.noted() as caught:
+            if args.metrics_every:
+                stop = functools.partial(signals.heard, caught)
+                every, history = args.metrics_every, output.history
+                measure = Measuring(pictures, request, every, history, stop)
+                output = output._replace(measure=measure)
             stopped_by = train(run, pictures, output, args.max_iters, caught)
             return 128 + stopped_by if stopped_by else 0
 

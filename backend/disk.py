@@ -97,3 +97,13 @@ def lock(handle: int, folder, busy: Exception, until: float) -> None:
             why = e.strerror or e
             print(f"warning: no locks in {folder} ({why}): let one program at a time write there")
             return None
+
+
+def user_cache() -> Path:
+    """The user's folder for what can be made again; may not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def our_cache() -> Path:
+    """This program's folder in it."""
+    return user_cache() / "stylegan-jittor"

@@ -50,6 +50,11 @@ def noted():
             signal.signal(s, handler)
 
 
+def heard(caught: list) -> bool:
+    """Whether one is in the list of `noted`, or held back."""
+    return bool(caught or signal.sigpending() & set(numbers()))
+
+
 @contextlib.contextmanager
 def held_back():
     """They wait until the end, for the compilers too that Jittor starts: a Ctrl-C in the terminal
