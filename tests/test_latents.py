@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from test_generate import (
+from test_generate import (  # noqa: F401
     SMALL,
     alike,
     artist,
