@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import json
 import os
-import sys
 
 from backend import terminal
 from backend.terminal import UsageError
@@ -97,8 +96,8 @@ def convert(args) -> None:
 
 
 def main(argv=None) -> int:
-    return terminal.run("convert.py", convert, parser().parse_args(argv))
+    return terminal.run("convert.py", convert, parser, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

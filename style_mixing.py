@@ -10,7 +10,6 @@ or with -e to NAME/style_mixing/style_mixing.png.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
@@ -54,15 +53,15 @@ def parser() -> argparse.ArgumentParser:
     add_image_options(p)
     text = "write into NAME/style_mixing instead of results"
     p.add_argument("-e", "--expname", metavar="NAME", help=text)
-    count = number(int, 1)
+    count = number(int, 1, 10_000)
     p.add_argument("--rows", type=count, default=2, help="rows of each band (default 2)")
     p.add_argument("--cols", type=count, default=6, help="sources above (default 6)")
     return p
 
 
 def main(argv=None) -> int:
-    return terminal.run("style_mixing.py", style_mixing, parser().parse_args(argv))
+    return terminal.run("style_mixing.py", style_mixing, parser, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

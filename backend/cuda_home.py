@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
+from backend.disk import user_cache
+
 NEWEST = (12, 2)  # what Jittor 1.3.11 builds against as it is, with cuDNN 8
 SYSTEM = Path("/usr")  # where a distribution's packages put cuDNN and NCCL
 
@@ -277,7 +279,7 @@ def make_view(nvcc: str, version: Tuple[int, int], parts: Parts) -> Path:
     made_of = [nvcc, version, sorted(wheels(version[0]).items()), sorted(parts.headers.items())]
     made_of += [sorted(parts.libraries.items()), Path(__file__).read_text(encoding="utf-8")]
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "stylegan-jittor")
+    cache = user_cache() / "stylegan-jittor"
     view = cache / f"cuda-{version[0]}.{version[1]}-{key}"
     if not view.is_dir():
         cache.mkdir(parents=True, exist_ok=True)

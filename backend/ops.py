@@ -277,6 +277,20 @@ def blur(x):
     return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 16
 
 
+def mean_of_neighbours(x):
+    """Mean of 3x3 neighbours, of those inside the image: (n, c, h, w), as x."""
+    n, c, h, w = x.shape
+    x = x.reindex([n, c, h + 2, w], ["i0", "i1", "i2-1", "i3"])
+    x = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
+    x = x.reindex([n, c, h, w + 2], ["i0", "i1", "i2", "i3-1"])
+    rows, columns = np.full(h, 3, "float32"), np.full(w, 3, "float32")
+    for count in (rows, columns):
+        count[0] -= 1
+        count[-1] -= 1
+    inside = jt.array(np.outer(rows, columns)[None, None]).stop_grad()
+    return (x[..., :-2] + x[..., 1:-1] + x[..., 2:]) / inside
+
+
 def blurred_ones(h: int, w: int):
     """Blur of an image of ones: less than 1 only at the borders. (1, 1, h, w)"""
     rows, columns = np.ones(h, "float32"), np.ones(w, "float32")

@@ -57,9 +57,9 @@ def _of_package(network: str) -> Path:
         path = Path(folder, "weights", f"{network}.ckpt")
         if path.is_file():
             return path
-    files = ", or name torchvision's file with --vgg16 and LPIPS's vgg.pth with --lpips"
-    or_files = files if network == "vgg16" else ""
-    raise UserError(f"the weights of {network} are missing: {INSTALL}{or_files}")
+    files = " (metrics.py and projector.py also take torchvision's file, --vgg16, and --lpips)"
+    hint = files if network == "vgg16" else ""
+    raise UserError(f"the weights of {network} are missing: {INSTALL}{hint}")
 
 
 def _read(path) -> dict:

@@ -57,6 +57,6 @@ def save_png(pixels, path, text=()) -> None:
         Image.fromarray(pixels).save(unfinished, format="png", pnginfo=chunks)
 
 
-def save_grid(images, path, n_col: int) -> None:
-    """Writes images (n, 3, h, w) in [-1, 1] as a grid."""
-    save_png(make_grid(images, n_col), path)
+def save_grid(images, path, n_col: int, text=()) -> None:
+    """Writes images (n, 3, h, w) in [-1, 1] as a grid; text as in save_png."""
+    save_png(make_grid(images, n_col), path, text)

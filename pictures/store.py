@@ -8,7 +8,6 @@ named after each size. What is not complete has no `length`, or says so in `abou
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 import lmdb
 from PIL import Image
 
+from backend import disk
 from backend.disk import replacing
 from backend.terminal import UserError
 from pictures.files import find_pictures
@@ -248,25 +248,11 @@ def read_about_file(folder):
         return {}
 
 
-@contextlib.contextmanager
 def locked(folder):
-    """`folder`, made if missing, for one process at a time; DataError if another has it.
-
-    Yields a file descriptor, which forked processes have to close. What was made and is still empty
-    at the end goes.
-    """
-    made = not os.path.exists(folder)
-    os.makedirs(folder, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield handle
-    except BlockingIOError:
-        raise DataError(f"Another prepare_data.py is writing {folder}: wait for it.") from None
-    finally:
-        os.close(handle)
-        if made and not os.listdir(folder):
-            os.rmdir(folder)
+    """disk.locked; DataError if another process prepares pictures there."""
+    return disk.locked(
+        folder, DataError(f"Another prepare_data.py is writing {folder}: wait for it.")
+    )
 
 
 class LmdbWriter:
@@ -289,7 +275,8 @@ class LmdbWriter:
         """Whether the transaction fitted into a map of that many bytes."""
         # Opened for each transaction: LMDB fills the gaps of a page with what its memory held
         # before, and a resumed run should write what an undisturbed one writes.
-        with lmdb.open(os.fsencode(self.folder), map_size=map_bytes) as env:
+        # Without its lock, which some file systems lack: the folder is locked.
+        with lmdb.open(os.fsencode(self.folder), map_size=map_bytes, lock=False) as env:
             try:
                 with env.begin(write=True) as txn:
                     for size, index, value in records:

