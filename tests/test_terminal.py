@@ -16,7 +16,7 @@ import train
 from backend import terminal
 from backend.terminal import LARGEST_SEED, Output, UserError, number
 
-SCRIPTS = ("train", "generate", "style_mixing", "convert", "dataset", "prepare_data")
+SCRIPTS = ("train", "generate", "style_mixing", "projector", "convert", "dataset", "prepare_data")
 TASK = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
