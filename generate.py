@@ -132,8 +132,8 @@ def figure_list(text: str):
 
 
 def load_network(args):
-    """Loads Jittor and the checkpoint: (generator, step, alpha). Notes in `args` what is to be told
-    of it.
+    """Loads Jittor and the checkpoint: (generator, config, step, alpha). Notes in `args` what is to
+    be told of it.
 
     A size below the checkpoint's is fully grown: alpha 1.
     """
@@ -154,11 +154,8 @@ def load_network(args):
             raise CheckpointError(text)
         size, alpha = args.size, 1.0
     args.size, args.alpha = size, alpha
-    if args.psi is None:
-        args.psi = 1.0 if args.latents else config.psi
-    args.psi_levels = config.psi_levels if args.psi_levels is None else args.psi_levels
     args.checksum = hashlib.sha1(Path(args.ckpt).read_bytes()).hexdigest()
-    return generator, step_of(size), alpha
+    return generator, config, step_of(size), alpha
 
 
 def new_artist(args) -> Artist:
@@ -168,9 +165,12 @@ def new_artist(args) -> Artist:
     for path in args.latents or ():
         if not Path(path).exists():  # a mistake shows before Jittor loads
             raise latents.LatentsError(f"{path}: no such file")
-    generator, step, alpha = load_network(args)
+    generator, config, step, alpha = load_network(args)
+    if args.psi is None:
+        args.psi = 1.0 if args.latents else config.psi
+    args.psi_levels = config.psi_levels if args.psi_levels is None else args.psi_levels
     files = [
-        latents.read(path, generator.code_dim, step, args.latents_are)
+        latents.read(path, generator.code_dim, step, args.latents_are, generator.noise_maps)
         for path in args.latents or ()
     ]
     for file in files:

@@ -92,7 +92,7 @@ def search(args, network, targets, lpips, bar):
         if args.animation and seen.iteration % every == 0:
             film.add(seen.images)
 
-    generator, step, alpha = network
+    generator, _, step, alpha = network
     given = {f: getattr(args, f) for f in Settings._fields if f != "steps"}
     settings = Settings(steps=args.step, **given)
     found = project(generator, targets, settings, step, alpha, lpips, progress)

@@ -82,8 +82,9 @@ def check_codes(array, path, name: str, code_size: int, step: int):
     return checked(array, path, name, shapes, fits)
 
 
-def read(path, code_size: int, step: int, plain: Optional[str] = None) -> LatentsFile:
-    """The latents in a file, for a network of that code size and images of that step.
+def read(path, code_size: int, step: int, plain: Optional[str] = None, maps: int = 1):
+    """The latents in a file, a LatentsFile, for a network of that code size, images of that step
+    and that many noise maps a level.
 
     plain: "z" or "w", what a .npy of (n, code_size) holds. A noise map of a size that is not shown
     is left out. Raises LatentsError, and UsageError if `plain` is needed.
@@ -103,7 +104,7 @@ def read(path, code_size: int, step: int, plain: Optional[str] = None) -> Latent
     noise = {}
     for size in SIZES[: step + 1]:
         if f"noise_{size}" in arrays:
-            shape = (len(codes), 1, size, size)
+            shape = (len(codes), maps, size, size)
             array = arrays[f"noise_{size}"]
             noise[size] = checked(array, path, f"noise_{size}", str(shape), shape.__eq__)
     latents = [

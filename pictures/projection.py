@@ -52,7 +52,7 @@ class Projection(NamedTuple):
     """What was found, free of any truncation."""
 
     w: np.ndarray  # (n, code_dim), or with w_plus (n, step + 1, code_dim)
-    noise: list  # step + 1 maps (n, 1, size, size)
+    noise: list  # step + 1 maps (n, 1 or 2, size, size)
     start: np.ndarray  # images (n, 3, size, size) of the mean w
     images: np.ndarray  # of what was found
     iterations: int  # less than steps if it was stopped
@@ -88,21 +88,21 @@ def exploration(t: float, settings: Settings) -> float:
 
 
 def noise_penalty(x):
-    """How much a noise map (n, 1, size, size) tells of its neighbours, at its size and, averaged
-    over 2x2 cells, at each smaller one to 8 px -> (n,), and its gradient.
+    """How much noise maps (n, maps, size, size) tell of their neighbours, at their size and,
+    averaged over 2x2 cells, at each smaller one to 8 px -> (n,), and its gradient.
 
     Squares of the mean products of neighbours, (appendix D). The paper doubles each average; its
     code and the original do not, and the weight's default is theirs.
     """
-    n, _, h, w = x.shape
+    n, maps, h, w = x.shape
     penalty, gradient = np.zeros(n, x.dtype), np.zeros_like(x)
     for axis in (3, 2):
         before = np.roll(x, 1, axis)
-        mean = (x * before).mean(axis=(1, 2, 3), keepdims=True)
-        penalty += mean[:, 0, 0, 0] ** 2
+        mean = (x * before).mean(axis=(2, 3), keepdims=True)
+        penalty += (mean**2).sum(axis=(1, 2, 3))
         gradient += 2 * mean * (before + np.roll(x, -1, axis)) / (h * w)
     if h > SMALLEST:
-        below = x.reshape(n, 1, h // 2, 2, w // 2, 2).mean(axis=(3, 5))
+        below = x.reshape(n, maps, h // 2, 2, w // 2, 2).mean(axis=(3, 5))
         more, slope = noise_penalty(below)
         penalty += more
         gradient += slope.repeat(2, axis=2).repeat(2, axis=3) / 4
@@ -111,8 +111,8 @@ def noise_penalty(x):
 
 def normalised(x):
     """Noise maps with mean 0 and variance 1, each for itself."""
-    x = x - x.mean(axis=(1, 2, 3), keepdims=True)
-    return x / np.sqrt((x * x).mean(axis=(1, 2, 3), keepdims=True))
+    x = x - x.mean(axis=(2, 3), keepdims=True)
+    return x / np.sqrt((x * x).mean(axis=(2, 3), keepdims=True))
 
 
 class Adam:
@@ -191,7 +191,8 @@ def project(generator, targets, settings, step, alpha=None, lpips=None, progress
     n = len(targets)
     mean, spread = style_statistics(generator)
     rng = np.random.default_rng([settings.seed, NOISE_STREAM])
-    noise = [rng.standard_normal((1, 1, size, size), "float32") for size in SIZES[: step + 1]]
+    shapes = [(1, generator.noise_maps, size, size) for size in SIZES[: step + 1]]
+    noise = [rng.standard_normal(shape, "float32") for shape in shapes]
     noise = [normalised(x).repeat(n, axis=0) for x in noise]  # the same for each target
     w = mean.repeat(n, axis=0)
     if settings.w_plus:
