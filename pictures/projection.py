@@ -14,9 +14,11 @@ import numpy as np
 from backend import device
 from backend.terminal import UserError
 from pictures.artist import many_styles
-from pictures.encode import resize, to_rgb
+from pictures.decode import to_rgb
+from pictures.encode import resize
+from pictures.files import open_picture
+from pictures.reading import error_text
 from pictures.sizes import SIZES
-from pictures.sources import error_text, open_picture
 
 NOISE_STREAM, EXPLORE_STREAM = 4, 5  # second words of the seeds, beside those of artist.py
 SMALLEST = 8  # pixels: the end of the noise maps' pyramids
@@ -67,8 +69,8 @@ def read_target(path, size: int):
     (3, size, size) in [-1, 1]. Raises UserError.
     """
     try:
-        with open_picture(path) as picture:
-            square = resize(to_rgb(picture, "white"), size)
+        with open_picture(path, str(path)) as picture:
+            square = resize(to_rgb(picture, "white").picture, size)
     except Exception as e:  # whatever a broken file drives Pillow to
         raise UserError(f"{path} cannot be read as a picture: {error_text(e)}") from None
     return np.asarray(square, "float32").transpose(2, 0, 1) / 127.5 - 1

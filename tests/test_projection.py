@@ -305,7 +305,7 @@ def test_targets_are_read_as_prepared(tmp_path):
     how.update(format="png", quality=100)
     for name in ("side.jpg", "clear.png", "deep.png"):
         with Image.open(tmp_path / name) as picture:
-            (data,), _ = encode(picture, how)
+            (data,), *_ = encode(picture, how)
         expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).transpose(2, 0, 1)
         found = projection.read_target(tmp_path / name, 16)
         assert found.dtype == "float32" and found.shape == (3, 16, 16)
