@@ -8,7 +8,7 @@ from backend import ops
 from backend.ops import jt
 
 RNG = np.random.RandomState(0)
-GEOMETRIES = [  # stride, padding, down, scale; kernel, channels in, out, size
+GEOMETRIES = [  # stride, padding, down, scale; kernel or (rows, columns), channels in, out, size
     (1, 1, False, 1.0, 3, 5, 7, 6),
     (1, 1, False, 0.5, 3, 6, 5, 5),  # odd: not Winograd's
     (2, 1, False, 1.0, 4, 8, 8, 8),
@@ -18,6 +18,10 @@ GEOMETRIES = [  # stride, padding, down, scale; kernel, channels in, out, size
     (2, 0, True, 1.0, 3, 5, 7, 2),
     (2, 0, True, 0.5, 3, 5, 7, 6),
     (2, 0, True, 1.0, 3, 2, 3, 36),  # more taps than are taken at once
+    (4, 2, False, 1.0, 11, 3, 6, 25),  # leaves the last row and column out
+    (2, 0, False, 1.0, 3, 4, 5, 9),
+    (1, (0, 3), False, 1.0, (1, 7), 4, 5, 9),
+    (1, (1, 0), False, 0.5, (3, 1), 4, 5, 6),
 ]
 
 
@@ -34,7 +38,7 @@ def assert_close(ours, exact, bar=3e-6):
 @pytest.fixture(params=GEOMETRIES, ids=str)
 def case(request):
     *geometry, k, c, o, size = request.param
-    return geometry, draw(2, c, size, size), draw(o, c, k, k)
+    return geometry, draw(2, c, size, size), draw(o, c, *oracle.pair(k))
 
 
 def test_conv2d(case):
@@ -163,6 +167,62 @@ def test_fused_upsampling_equals_its_steps():
     assert_close(ops.conv_transpose2d_blur(jt.array(x), jt.array(w)), exact)
 
 
+def best_places(x, kernel, stride, padding):
+    """Matrix of zeros and ones (outputs, elements of x): which element max pooling takes."""
+    inside = np.full((x.shape[0], x.shape[1], *(s + 2 * padding for s in x.shape[2:])), -np.inf)
+    h, w = x.shape[2:]
+    inside[:, :, padding : padding + h, padding : padding + w] = x
+    number = np.full(inside.shape, -1)
+    number[:, :, padding : padding + h, padding : padding + w] = np.arange(x.size).reshape(x.shape)
+    rows = []
+    for n, c in np.ndindex(*x.shape[:2]):
+        for i in range(0, inside.shape[2] - kernel + 1, stride):
+            for j in range(0, inside.shape[3] - kernel + 1, stride):
+                place = (n, c, slice(i, i + kernel), slice(j, j + kernel))
+                rows.append(number[place].flat[inside[place].argmax()])
+    return np.eye(x.size)[rows]
+
+
+@pytest.mark.parametrize("kernel, stride, padding", [(2, 2, 0), (3, 2, 0), (3, 1, 1)])
+@pytest.mark.parametrize("size", [(6, 6), (7, 8)])
+def test_max_pooling_and_its_derivatives(kernel, stride, padding, size):
+    """y = M x with a matrix M of ones where an element is the largest of its window. Of |y|^2 / 2
+    the gradient is u = M'M x, of sum(a u) it is M'M a.
+    """
+    x, a = draw(2, 3, *size) - 2, draw(2, 3, *size)  # below 0: padding must not win
+    m = best_places(x, kernel, stride, padding)
+    vx = jt.array(x)
+    y = ops.max_pool2d(vx, kernel, stride, padding)
+    assert (y.numpy().reshape(-1) == (m @ x.reshape(-1)).astype("float32")).all()
+    u = jt.grad((y * y).sum() / 2, vx)
+    assert_close(u, (m.T @ m @ x.reshape(-1)).reshape(x.shape))
+    second = jt.grad((u * jt.array(a)).sum(), vx)
+    assert_close(second, (m.T @ m @ a.reshape(-1)).reshape(x.shape))
+
+
+@pytest.mark.parametrize("size", [(5, 8), (1, 2)])
+def test_mean_of_neighbours(size):
+    """Of those inside; linear, so that the gradient is the transposed matrix."""
+    h, w = size
+    near = [np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1) for n in size]
+    rows, columns = (m / m.sum(axis=1, keepdims=True) for m in near)
+    x, a = draw(2, 3, h, w), draw(2, 3, h, w)
+    vx = jt.array(x)
+    y = ops.mean_of_neighbours(vx)
+    assert_close(y, rows @ x @ columns.T)
+    gradient = jt.grad((y * y * jt.array(a)).sum() / 2, vx)
+    assert_close(gradient, rows.T @ (a * (rows @ x @ columns.T)) @ columns)
+    again = jt.grad((gradient * gradient).sum() / 2, vx)
+    u = rows.T @ (a * (rows @ x @ columns.T)) @ columns
+    assert_close(again, rows.T @ (a * (rows @ u @ columns.T)) @ columns, 1e-5)
+
+
+def test_convolution_with_stride_and_uneven_padding():
+    x, w = draw(2, 3, 23, 20), draw(4, 3, 3, 5)
+    y = ops.conv2d(jt.array(x), jt.array(w), (1, 2), 0.5, stride=2)
+    assert_close(y, oracle.conv(x, w, 2, (1, 2), False, 0.5))
+
+
 def test_blurred_ones():
     assert (ops.blurred_ones(4, 6).numpy() == blurred(np.ones((1, 1, 4, 6)))).all()
 
@@ -192,16 +252,18 @@ def test_leaky_relu_differentiates_twice():
     assert_close(jt.grad((g * g).sum(), vx), 8 * c**2 * s**4 * x)
 
 
-def test_styled_activation_and_its_derivatives():
+@pytest.mark.parametrize("eps", [1e-5, 1e-8])
+def test_styled_activation_and_its_derivatives(eps):
     """The kernel against the plain expression, whose operators are tested above; to the second
-    order.
+    order. One channel is so small that the epsilons differ.
     """
     inputs = [draw(2, 3, 6, 6), draw(2, 6)]
+    inputs[0][:, 1] *= 0.01
     a, b = jt.array(draw(2, 3, 6, 6)), [jt.array(draw(*x.shape)) for x in inputs]
     results = []
     for function in (ops.styled_activation, ops.styled_activation_plain):
         v = [jt.array(x) for x in inputs]
-        y = function(*v)
+        y = function(*v, eps)
         first = jt.grad((a * y**2).sum(), v)
         second = jt.grad(sum((g * u).sum() for g, u in zip(first, b)), v)
         results.append([x.numpy() for x in (y, *first, *second)])
@@ -209,6 +271,38 @@ def test_styled_activation_and_its_derivatives():
         assert_close(ours, plain, 2e-5)
     x, style = (x.astype("float64") for x in inputs)
     gamma, beta = style.reshape(2, 2, 3, 1, 1).swapaxes(0, 1)
-    x = np.where(x > 0, x, 0.2 * x)
-    x = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + 1e-5)
-    assert_close(results[0][0], gamma * x + beta)
+
+    def exact(x, eps):
+        x = np.where(x > 0, x, 0.2 * x)
+        x = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + eps)
+        return gamma * x + beta
+
+    assert_close(results[0][0], exact(x, eps))
+    other = 1e-8 if eps == 1e-5 else 1e-5
+    assert np.abs(exact(x, eps) - exact(x, other)).max() > 1e-2
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-8])
+def test_styled_activation_differentiates_twice(eps):
+    """Of |u|^2 / 2, u the gradient in x of sum(a y^2) / 2, by finite differences in float64."""
+    x, style, a, direction = draw(1, 2, 4, 4), draw(1, 4), draw(1, 2, 4, 4), draw(1, 2, 4, 4)
+    gamma, beta = style.astype("float64").reshape(2, 2, 1, 1)
+
+    def penalty(x):
+        s = np.where(x > 0, 1, 0.2)
+        z = s * x
+        d = z - z.mean((2, 3), keepdims=True)
+        scale = 1 / np.sqrt((d * d).mean((2, 3), keepdims=True) + eps)
+        n = d * scale
+        dn = a * (gamma * n + beta) * gamma
+        dz = scale * (
+            dn - dn.mean((2, 3), keepdims=True) - n * (dn * n).mean((2, 3), keepdims=True)
+        )
+        return ((s * dz) ** 2).sum() / 2
+
+    vx, vs = jt.array(x), jt.array(style)
+    u = jt.grad((jt.array(a) * ops.styled_activation(vx, vs, eps) ** 2).sum() / 2, vx)
+    dx = jt.grad((u * u).sum() / 2, vx).numpy()
+    x, h = x.astype("float64"), 1e-6
+    exact = (penalty(x + h * direction) - penalty(x - h * direction)) / (2 * h)
+    assert abs((dx * direction).sum() - exact) <= 1e-4 * abs(exact)
