@@ -9,6 +9,8 @@ Inception's weights, fd_vgg16 with VGG16's. fd_vgg16 is no FID, and compares onl
 same size and number. Appends to results/metric-{name}.jsonl, in the format of NVIDIA's stylegan3.
 """
 
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import contextlib
 import json

