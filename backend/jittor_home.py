@@ -50,6 +50,39 @@ EDITS = (
     # g++ 16: its other headers no longer bring this one; what templates name has to be there
     Edit("jittor/src/types.h", "#include <memory>\n", "#include <memory>\n#include <cstdint>\n"),
     Edit("jittor/src/misc/stack_vector.h", "return self->at(index);", "return self->a[index];"),
+    # A Python process and a second call of g++ for each kernel, which only marked ones need
+    Edit(
+        "jittor/src/jit_compiler.cc",
+        """\
+#ifdef __linux__
+        cmd = python_path+" "+jittor_path+"/utils/asm_tuner.py "
+""",
+        """\
+#ifdef __linux__
+        if (src.find("@begin") != string::npos)
+        cmd = python_path+" "+jittor_path+"/utils/asm_tuner.py "
+""",
+    ),
+    # A signal may end the wait for another process that compiles
+    Edit(
+        "jittor/src/lock.cc",
+        """\
+        .l_type = F_WRLCK,
+        .l_whence = SEEK_SET,
+        .l_start = 0,
+        .l_len = 0
+    };
+    ASSERT(fcntl(lock_fd, F_SETLKW, &lock) == 0);
+""",
+        """\
+        .l_type = F_WRLCK,
+        .l_whence = SEEK_SET,
+        .l_start = 0,
+        .l_len = 0
+    };
+    while (fcntl(lock_fd, F_SETLKW, &lock) != 0) ASSERT(errno == EINTR);
+""",
+    ),
     # NumPy 2: a function's place in the table (in NumPy 1 MoveInto is there, which does the same),
     # the size of an item, and numbers as indices
     Edit("jittor/src/pyjt/numpy.cc", "fill(PyArray_CopyInto, 82);", "fill(PyArray_CopyInto, 50);"),
