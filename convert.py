@@ -8,6 +8,10 @@ import argparse
 import dataclasses
 import json
 import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from backend import terminal
 from backend.terminal import UsageError

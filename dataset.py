@@ -7,10 +7,14 @@ python dataset.py lmdb --out sheet.png --n_row 8 --n_col 16
 import argparse
 import functools
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from backend import terminal
 from backend.terminal import number, printable

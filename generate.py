@@ -13,11 +13,14 @@ import argparse
 import hashlib
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from backend import device, terminal
 from backend.terminal import UsageError, number, seed_number
@@ -235,16 +238,15 @@ def write_animation(artist, options, folder: Path) -> None:
 
 def seed_list(text: str):
     """Parser type: '3,7,20-29' -> the seeds."""
+    wrong = f"{text[:40]!r} is no list like 3,7,20-29, of at most {MOST_IMAGES:,} seeds"
     seeds = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} is no list like 3,7,20-29")
+            raise argparse.ArgumentTypeError(wrong)
         first, last = seed_number(first), seed_number(last or first)
         if not first <= last < first + MOST_IMAGES - len(seeds):
-            raise argparse.ArgumentTypeError(
-                f"{text[:40]!r} goes down, or to more than {MOST_IMAGES:,} seeds"
-            )
+            raise argparse.ArgumentTypeError(wrong)
         seeds += range(first, last + 1)
     return seeds
 

@@ -24,10 +24,13 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from pathlib import Path
 
 import lmdb
 from PIL import ImageColor
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from backend import terminal
 from backend.terminal import UsageError, number, printable

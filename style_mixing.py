@@ -10,9 +10,12 @@ or with -e to NAME/style_mixing/style_mixing.png.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from backend import terminal
 from backend.terminal import number

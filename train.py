@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import signal
+import sys
 import time
 import traceback
 from contextlib import closing
@@ -25,6 +26,8 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from backend import device, terminal
 from backend.disk import locked
