@@ -5,13 +5,16 @@ python convert.py checkpoint/train_step-6.model --export torch.pth   # for the o
 python convert.py karras2019stylegan-ffhq-1024x1024.pkl --out ffhq.model     # one of ours
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import argparse
 import dataclasses
 import json
 import os
-import sys
 
 from backend import terminal
 from backend.terminal import UsageError

@@ -11,12 +11,15 @@ may come from files instead. The same command writes the same bytes on a CPU; ea
 psi and the checkpoint's checksum.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import argparse
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -94,16 +97,15 @@ def write_animation(artist, options, folder: Path) -> None:
 
 def seed_list(text: str):
     """Parser type: '3,7,20-29' -> the seeds."""
+    wrong = f"{text[:40]!r} is no list like 3,7,20-29, of at most {MOST_IMAGES:,} seeds"
     seeds = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} is no list like 3,7,20-29")
+            raise argparse.ArgumentTypeError(wrong)
         first, last = seed_number(first), seed_number(last or first)
         if not first <= last < first + MOST_IMAGES - len(seeds):
-            raise argparse.ArgumentTypeError(
-                f"{text[:40]!r} is no list like 3,7,20-29: down, or more than {MOST_IMAGES:,} seeds"
-            )
+            raise argparse.ArgumentTypeError(wrong)
         seeds += range(first, last + 1)
     return seeds
 

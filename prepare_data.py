@@ -13,6 +13,10 @@ distinct symbols of TrueType fonts, each in a colour of its own. (Folders of the
 ./symbols.) A file that cannot be read is left out and named at the end, with exit code 3.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import argparse
@@ -20,7 +24,6 @@ import hashlib
 import os
 import shutil
 import signal
-import sys
 import warnings
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing

@@ -10,11 +10,14 @@ prepare_data.py. Images are compared by LPIPS (pip install --no-deps -r requirem
 and, with --mse, pixel by pixel. The same command writes the same bytes on a CPU.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 from PIL import Image

@@ -9,10 +9,13 @@ which it has from B: coarse (4 and 8 px) in the first rows, middle (16 and 32 px
 or with -e to NAME/style_mixing/style_mixing.png.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import argparse
-from pathlib import Path
 
 from tqdm import tqdm
 

@@ -12,6 +12,10 @@ Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and b
 stddev, which each takes over its own part of a batch. Only the first writes.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import contextlib
@@ -22,7 +26,6 @@ import signal
 import time
 import traceback
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np

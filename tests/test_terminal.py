@@ -246,3 +246,15 @@ def test_figures_numbers_have_a_range(capsys, words):
         generate.main(["nowhere", words])
     error = capsys.readouterr().err.splitlines()[-1]
     assert e.value.code == 2 and len(error) < 250
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_find_their_rooms(tmp_path, script):
+    """With modules of their names elsewhere, and where Python leaves their own folder out."""
+    for name in ("backend", "dataset", "model"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('wrong module')")
+    for setting in ({"PYTHONPATH": str(tmp_path)}, {"PYTHONSAFEPATH": "1"}):
+        command = [sys.executable, str(ROOT / f"{script}.py"), "--help"]
+        environment = {**os.environ, **setting}
+        done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
