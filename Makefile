@@ -36,8 +36,8 @@ $(VENV)/installed: requirements.txt $(VENV)/made-by
 	$(BIN)/python -m pip install -q --no-deps -r requirements.txt
 	touch $@
 
-$(VENV)/installed-test: requirements-test.txt $(VENV)/installed
-	$(BIN)/python -m pip install -q --no-deps -r requirements-test.txt
+$(VENV)/installed-test: requirements-test.txt requirements-metrics.txt $(VENV)/installed
+	$(BIN)/python -m pip install -q --no-deps -r requirements-test.txt -r requirements-metrics.txt
 	touch $@
 
 # Written last, so that an environment that was not finished is made anew too

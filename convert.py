@@ -144,8 +144,8 @@ def convert(args) -> None:
 
 
 def main(argv=None) -> int:
-    return terminal.run("convert.py", convert, parser().parse_args(argv))
+    return terminal.run("convert.py", convert, parser, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

@@ -9,7 +9,6 @@ import backend.supported  # noqa: F401  # isort:skip (says so where this Python 
 import argparse
 import functools
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -133,8 +132,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=png, default="results/data.png", metavar="FILE.png", help=text)
     text = "pixels of each picture (default: the largest size there is, at most 128)"
     p.add_argument("--size", type=image_size, help=text)
-    p.add_argument("--n_row", type=number(int, 1), default=5, help="rows (default 5)")
-    p.add_argument("--n_col", type=number(int, 1), default=10, help="columns (default 10)")
+    p.add_argument("--n_row", type=number(int, 1, 10_000), default=5, help="rows (default 5)")
+    p.add_argument("--n_col", type=number(int, 1, 10_000), default=10, help="columns (default 10)")
     return p
 
 
@@ -151,8 +150,8 @@ def show(args) -> None:
 
 
 def main(argv=None) -> int:
-    return terminal.run("dataset.py", show, parser().parse_args(argv))
+    return terminal.run("dataset.py", show, parser, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

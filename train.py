@@ -5,8 +5,8 @@
     mpirun -np 2 python train.py lmdb           # two processes, each with half of every batch
 
 Writes log.jsonl, sample/{iteration}.png every 100 iterations and at the end, checkpoint/
-{iteration}.model every 10,000, at the end and on Ctrl-C or SIGTERM, checkpoint/train_step-{s}.model
-when a stage ends.
+{iteration}.model every 10,000, at the end and on Ctrl-C, SIGTERM or SIGHUP, checkpoint/train_step-
+{s}.model when a stage ends.
 
 Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and but for minibatch
 stddev, which each takes over its own part of a batch. Only the first writes.
@@ -15,10 +15,10 @@ stddev, which each takes over its own part of a batch. Only the first writes.
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import contextlib
+import functools
 import json
 import os
 import signal
-import sys
 import time
 import traceback
 from contextlib import closing
@@ -29,17 +29,28 @@ import numpy as np
 from tqdm import tqdm
 
 from backend import device, terminal
+from backend.disk import locked
+from backend.terminal import UsageError
 from dataset import batches
 from pictures.grid import save_grid
 from pictures.store import DataError, open_pictures
+from training import signals
 from training.continuation import check_growth, continued_run, find_checkpoints
-from training.folder import check_finite, go_back, make_folders, remove_old, writing
+from training.folder import (
+    check_finite,
+    check_vacant,
+    make_folders,
+    make_ready,
+    remove_old,
+    writing,
+)
+from training.history import MARK, History
+from training.measuring import Measuring, requested
 from training.options import configuration, parser
 from training.schedule import Config, ends_stage, images_at, phase_at
 
 LOG_EVERY = 10
 SAMPLE_EVERY = 100
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAMPLE_GRID = {512: (8, 4), 1024: (4, 2)}  # columns, rows; else 10 x 5
 SAMPLE_STREAM = 3  # dataset.py has 1 and 2
 MIXING_PROBABILITY = 0.9  # section 3.1
@@ -49,9 +60,11 @@ class Output(NamedTuple):
     """Where and how often a run writes."""
 
     folder: Path
+    history: History  # what is the run's own there
     save_every: int  # iterations
     keep: Optional[int]  # how many checkpoints of those; None for all
     source: Optional[Path]  # the checkpoint gone on from, which stays
+    measure: Optional[Measuring] = None
 
 
 def draw_noise(rng, n: int, step: int, maps: int = 1):
@@ -108,7 +121,7 @@ def save_sample(run, phase, path) -> None:
     images = run.running.render(w, noise, phase.step, phase.alpha)
     check_finite({path.name: images}, run.iteration)
     with writing(path):
-        save_grid(images, path, n_col)
+        save_grid(images, path, n_col, MARK)
 
 
 def values_of(run, losses) -> dict:
@@ -136,44 +149,16 @@ def log_line(run, phase, losses, seconds: float, speed: float) -> dict:
     }
 
 
-@contextlib.contextmanager
-def noted_signals():
-    """A list of the signals (Ctrl-C, SIGTERM) that arrive meanwhile."""
-    caught, owner = [], os.getpid()
-
-    def note(number, frame):
-        if os.getpid() != owner:  # a worker that Jittor has started meanwhile: let it go
-            os._exit(128 + number)
-        caught.append(number)
-
-    previous = {s: signal.signal(s, note) for s in SIGNALS}
-    try:
-        yield caught
-    finally:
-        for s, handler in previous.items():
-            signal.signal(s, handler)
-
-
-@contextlib.contextmanager
-def held_back_signals():
-    """They wait until the end, for the compilers too that Jittor starts: a Ctrl-C in the terminal
-    would end a compiler, and Jittor with it, unsaved.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
 class Progress:
     """The bar on the terminal and log.jsonl. A context manager."""
 
-    def __init__(self, run, folder: Path, max_iters: int):
+    def __init__(self, run, output: Output, max_iters: int):
         first = device.rank() == 0
-        self.path = folder / "log.jsonl" if first else os.devnull
+        self.path = output.folder / "log.jsonl" if first else os.devnull
         self.log = open(self.path, "a", encoding="utf-8")
-        self.write({"config": run.config.saved(), "from": run.iteration})
+        start = {"config": run.config.saved(), "from": run.iteration}
+        output.history.starts.append({**start, "pictures": run.pictures})
+        self.write(output.history.starts[-1])
         self.started = self.marked = time.time()
         self.marked_images = run.images_seen
         total = images_at(run.config, max_iters)
@@ -200,42 +185,45 @@ class Progress:
 
     def report(self, run, phase, losses) -> None:
         """After an iteration: its images, and its losses every LOG_EVERY iterations."""
+        if run.iteration % LOG_EVERY == 0:
+            now = time.time()
+            speed = (run.images_seen - self.marked_images) / (now - self.marked)
+            self.marked, self.marked_images = now, run.images_seen
+            line = log_line(run, phase, losses, now - self.started, speed)
+            self.write(line)
+            self.bar.set_description(describe(line), refresh=False)
         self.bar.update(phase.batch)
-        if run.iteration % LOG_EVERY:
-            return
-        now = time.time()
-        speed = (run.images_seen - self.marked_images) / (now - self.marked)
-        self.marked, self.marked_images = now, run.images_seen
-        line = log_line(run, phase, losses, now - self.started, speed)
-        self.write(line)
-        self.bar.set_description(describe(line))
 
 
-def save(run, phase, losses, output: Output, names) -> None:
-    """Writes checkpoints after an iteration of `phase`, unless it has diverged."""
+def save(run, phase, losses, output: Output, names) -> list:
+    """Writes checkpoints after an iteration of `phase`, unless it has diverged. Returns the paths;
+    only the first process writes.
+    """
     values_of(run, losses)
     if device.rank():
-        return
-    for name in names:
-        run.save(output.folder / "checkpoint" / name, phase.alpha, phase.size)
+        return []
+    paths = [output.history.place(output.folder / "checkpoint" / name) for name in names]
+    for path in paths:
+        run.save(path, phase.alpha, phase.size)
     if output.keep:
-        remove_old(output.folder, output.keep, output.source)
+        remove_old(output.history, output.keep, output.source)
+    return paths
 
 
-def keep(run, phase, losses, output: Output, last: bool) -> None:
-    """Samples and checkpoints that are due after an iteration of `phase`."""
+def keep(run, phase, losses, output: Output, last: bool) -> list:
+    """Samples and checkpoints that are due after an iteration of `phase`. Returns the latter."""
     if last or run.iteration % SAMPLE_EVERY == 0:
         values_of(run, losses)
         if device.rank() == 0:
-            save_sample(run, phase, output.folder / f"sample/{run.iteration:06d}.png")
+            path = output.folder / f"sample/{run.iteration:06d}.png"
+            save_sample(run, phase, output.history.place(path))
     # After the sample: who goes on from a checkpoint does not come by here again.
     names = []
     if ends_stage(run.config, phase, phase_at(run.config, run.images_seen)):
         names.append(f"train_step-{phase.step + 1}.model")
     if last or run.iteration % output.save_every == 0:
         names.append(f"{run.iteration:06d}.model")
-    if names:
-        save(run, phase, losses, output, names)
+    return save(run, phase, losses, output, names) if names else []
 
 
 def fetched(data):
@@ -246,11 +234,14 @@ def fetched(data):
         return None, e
 
 
-def train(run, pictures, output: Output, max_iters: int) -> int:
-    """Iterates up to `max_iters` from where the run is. Returns the signal that ended it, or 0."""
+def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
+    """Iterates up to `max_iters` from where the run is, or until a signal is in `caught`. Returns
+    it, or 0.
+    """
     from backend.processes import any_process
 
-    config, folder, phase, losses, stopped = run.config, output.folder, None, None, 0
+    config, ending = run.config, signals.numbers()
+    phase, losses, stopped, saved = None, None, 0, []
     data = batches(
         pictures,
         lambda seen: phase_at(config, seen),
@@ -261,23 +252,25 @@ def train(run, pictures, output: Output, max_iters: int) -> int:
         device.ranks(),
     )
     print("compiling kernels: the first iterations of each size take minutes, but only once")
-    with closing(data), Progress(run, folder, max_iters) as progress, noted_signals() as caught:
+    with closing(data), Progress(run, output, max_iters) as progress:
         while run.iteration < max_iters:
             real, error = fetched(data)
-            broken, *signals = any_process(error is not None, *(s in caught for s in SIGNALS))
-            stopped = next((s for s, heard in zip(SIGNALS, signals) if heard), 0)
+            broken, *heard = any_process(error is not None, *(s in caught for s in ending))
+            stopped = next((s for s, is_heard in zip(ending, heard) if is_heard), 0)
             if broken or (stopped and phase):
                 break
             phase = phase_at(config, run.images_seen)
-            with held_back_signals():
+            with signals.held_back():
                 losses = train_iteration(run, phase, real)
                 progress.report(run, phase, losses)
-                keep(run, phase, losses, output, last=run.iteration == max_iters)
+                if output.measure:
+                    output.measure(run, phase, progress.write)
+                saved = keep(run, phase, losses, output, last=run.iteration == max_iters)
         if phase and (broken or stopped):
-            save(run, phase, losses, output, [f"{run.iteration:06d}.model"])
-    if phase:
+            saved = save(run, phase, losses, output, [f"{run.iteration:06d}.model"])
+    if saved:
         why = f"stopped by {signal.Signals(stopped).name}, " if stopped else ""
-        print(f"{why}saved {folder / 'checkpoint' / f'{run.iteration:06d}.model'}")
+        print(f"{why}saved {saved[-1]}")
     any_process(False)  # mpirun ends all when one has ended: the others wait until all is saved
     if broken:
         raise error or DataError("stopped, for another process cannot read a picture")
@@ -293,45 +286,60 @@ def describe(line: dict) -> str:
     )
 
 
-def start(args) -> int:
-    """Checks what can be checked before Jittor loads, then trains. Returns the exit code."""
-    folder, source = Path(args.expname or "."), None
-    with closing(open_pictures(args.path)) as pictures:
-        paths = find_checkpoints(args, folder)
-        if not paths:
-            check_growth(pictures, configuration(args, Config()))
-        make_folders(folder)
-        device.load(args.device, say=print, precision=args.precision)
-        from training.run import TrainState  # imports Jittor, for the device chosen above
+def new_run(args, folder: Path, pictures):
+    """(run, the checkpoint that it goes on from or None), when all has been checked."""
+    paths = find_checkpoints(args, folder)
+    if not paths:  # what can be checked before Jittor loads
+        config = configuration(args, Config())
+        check_growth(pictures, config)
+        check_vacant(folder, config, pictures.length)
+    make_folders(folder)
+    device.load(args.device, say=print, precision=args.precision)
+    from training.run import TrainState  # imports Jittor, for the device chosen above
 
-        if paths:
-            run, source = continued_run(args, paths, pictures.length)
-        else:
-            run = TrainState(configuration(args, Config()))
-        check_growth(pictures, run.config)
+    if not paths:
+        return TrainState(config), None
+    run, source = continued_run(args, paths, pictures.length)
+    if not History(folder).holds(source):
+        check_vacant(folder, run.config, pictures.length)
+    check_growth(pictures, run.config, run.images_seen)
+    return run, source
+
+
+def run_in(args, folder: Path) -> int:
+    """Trains in a folder that no other process has. Returns the exit code."""
+    request = requested(args)
+    with closing(open_pictures(args.path)) as pictures:
+        with signals.unknown_to_workers():
+            run, source = new_run(args, folder, pictures)
         print(json.dumps(run.config.saved()))
         run.pictures = pictures.length
         if device.rank() == 0:
-            go_back(folder, run.iteration)
-        output = Output(folder, args.save_every, args.keep, source)
-        stopped_by = train(run, pictures, output, args.max_iters)
-        return 128 + stopped_by if stopped_by else 0
+            make_ready(folder, run.iteration, source)
+        output = Output(folder, History(folder), args.save_every, args.keep, source)
+        with signals.noted() as caught:
+            if args.metrics_every:
+                stop = functools.partial(signals.heard, caught)
+                every, history = args.metrics_every, output.history
+                measure = Measuring(pictures, request, every, history, stop)
+                output = output._replace(measure=measure)
+            stopped_by = train(run, pictures, output, args.max_iters, caught)
+            return 128 + stopped_by if stopped_by else 0
+
+
+def start(args) -> int:
+    """Checks what can be checked before Jittor loads, then trains. Returns the exit code."""
+    folder = Path(args.expname or ".")
+    if device.rank():  # only the first writes and speaks
+        with contextlib.redirect_stdout(None):
+            return run_in(args, folder)
+    busy = UsageError(f"{folder} is in use by a train.py that is running: give another --expname")
+    with locked(folder, busy):
+        return run_in(args, folder)
 
 
 def main(argv=None) -> int:
-    args = parser(__doc__).parse_args(argv)
-    with contextlib.redirect_stdout(None if device.rank() else sys.stdout):
-        return terminal.run("train.py", start, args)
-
-
-def leave(status: int) -> None:
-    """Ends the program. After a signal, which Jittor's workers got too, and when one process of
-    mpirun fails, Jittor's own clean-up would fail or wait for ever.
-    """
-    if status > 128 or (status and device.under_mpirun()):
-        sys.stdout.flush()
-        os._exit(status)
-    sys.exit(status)
+    return terminal.run("train.py", start, lambda: parser(__doc__), argv)
 
 
 if __name__ == "__main__":
@@ -342,4 +350,5 @@ if __name__ == "__main__":
             raise
         traceback.print_exc()
         status = 1
-    leave(status)
+    # Under mpirun Jittor's clean-up would wait for the other processes
+    terminal.leave(status, at_once=status and device.under_mpirun())

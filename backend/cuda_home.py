@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from backend.disk import made_once
-from backend.jittor_home import jittor_cache, our_cache
+from backend.disk import made_once, our_cache
+from backend.jittor_home import jittor_cache
 
 NEWEST = (12, 2)  # what Jittor 1.3.11 builds against as it is, with cuDNN 8
 SYSTEM = Path("/usr")  # where a distribution's packages put cuDNN and NCCL

@@ -161,6 +161,7 @@ def prepare_environment(choice: str, precision: str = "float32") -> Tuple[str, s
         os.environ.setdefault("python_config_path", str(config))
     os.environ.setdefault("use_cutlass", "0")  # neither needed nor part of jittor_offline
     os.environ.setdefault("log_silent", "1")  # warnings and errors only
+    os.environ.setdefault("JPY_PARENT_PID", "0")  # Jittor leaves Ctrl-C to us, as in a notebook
     os.environ["use_mpi"] = "1" if under_mpirun() else "0"  # compiled only where it is used
     os.environ["nvcc_path"] = cuda.nvcc if cuda else ""
     if cuda:

@@ -1,9 +1,10 @@
-"""Files and folders that appear complete or not at all."""
+"""Files and folders that appear complete or not at all, folders that one program has at a time."""
 
 import contextlib
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -21,9 +22,11 @@ def replacing(path):
         yield unfinished
         flush(unfinished)
         os.replace(unfinished, path)
-    except BaseException:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             unfinished.unlink()
+        if isinstance(e, OSError) and e.filename is None:  # a full disk: what did not fit
+            e.filename = str(path)
         raise
     with contextlib.suppress(OSError):  # some file systems cannot; the file is there already
         flush(path.parent)
@@ -56,3 +59,51 @@ def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(str(unfinished), ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def locked(folder, busy: Exception, patience=3.0):
+    """`folder`, made if missing, for one process at a time; raises `busy` if another has it.
+
+    It waits `patience` seconds: the helpers of a program that was killed outlive it for a moment.
+    Yields a file descriptor, which forked processes that go on should close. The lock ends with its
+    process. Where locks do not work one line says so. What was made and is still empty at the end
+    goes.
+    """
+    made = not os.path.exists(folder)
+    os.makedirs(folder, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        lock(handle, folder, busy, time.monotonic() + patience)
+        yield handle
+    finally:
+        os.close(handle)
+        if made and not os.listdir(folder):
+            os.rmdir(folder)
+
+
+def lock(handle: int, folder, busy: Exception, until: float) -> None:
+    """Locks an open folder, or says that this cannot be done here."""
+    import fcntl  # of Linux alone: terminal.check_system says so first
+
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise busy from None
+            time.sleep(0.1)
+        except OSError as e:
+            why = e.strerror or e
+            print(f"warning: no locks in {folder} ({why}): let one program at a time write there")
+            return None
+
+
+def user_cache() -> Path:
+    """The user's folder for what can be made again; may not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def our_cache() -> Path:
+    """This program's folder in it."""
+    return user_cache() / "stylegan-jittor"

@@ -18,7 +18,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Callable, Dict, NamedTuple, Optional
 
-from backend.disk import made_once
+from backend.disk import made_once, our_cache
 from backend.terminal import UsageError
 
 KNOWN = (1, 3, 11)  # newer ones are taken as they are where their text is another
@@ -85,11 +85,6 @@ BUILD = "import sys; sys.path[:] = sys.argv[2:]; import jittor; open(sys.argv[1]
 
 class DeviceError(UsageError):
     """Jittor, its compiler or the device asked for is not there; the text says what is missing."""
-
-
-def our_cache() -> Path:
-    """This program's folder in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "stylegan-jittor")
 
 
 def remembered_home() -> Path:

@@ -89,7 +89,7 @@ class _Bilinear(jt.Function):
     used those would lose the second derivative without a word, so `__call__` keeps the originals.
     """
 
-    def __init__(self, stride: int, padding: int, down: bool = False, scale: float = 1.0):
+    def __init__(self, stride: int, padding, down: bool = False, scale: float = 1.0):
         self.geometry = (stride, padding, down, scale)
 
     def __call__(self, a, b):
@@ -98,7 +98,8 @@ class _Bilinear(jt.Function):
 
     def options(self):
         stride, padding, _, _ = self.geometry
-        return (stride, stride, padding, padding, 1, 1, 1)
+        rows, columns = padding if isinstance(padding, tuple) else (padding, padding)
+        return (stride, stride, rows, columns, 1, 1, 1)
 
     def own_kernel(self, kernel, size) -> str:
         """The part of kernels.h that computes it on the CPU, "" if none does.
@@ -178,12 +179,15 @@ class _ConvWeight(_Bilinear):
         return _ConvData(*self.geometry, x.shape[2:])(dw, dy), _Conv(*self.geometry)(x, dw)
 
 
-def conv2d(x, w, padding: int = 0, scale: float = 1.0):
-    """Cross-correlation times scale. x (n, c, h, w), w (o, c, k, k) -> (n, o, h', w')."""
+def conv2d(x, w, padding=0, scale: float = 1.0, stride: int = 1):
+    """Cross-correlation times scale. x (n, c, h, w), w (o, c, k, k') -> (n, o, h', w').
+
+    padding: zeros around it, one number or (above and below, left and right).
+    """
     if padding == 0 and x.shape[1:] == w.shape[1:]:  # one place for the kernel: a matrix product
         y = linear(x.reshape(x.shape[0], -1), w.reshape(w.shape[0], -1)) * scale
         return y.reshape(*y.shape, 1, 1)
-    return _Conv(1, padding, False, scale)(x, w)
+    return _Conv(stride, padding, False, scale)(x, w)
 
 
 def blur_conv2d_avg_pool(x, w, scale: float = 1.0):
@@ -273,6 +277,20 @@ def blur(x):
     return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 16
 
 
+def mean_of_neighbours(x):
+    """Mean of 3x3 neighbours, of those inside the image: (n, c, h, w), as x."""
+    n, c, h, w = x.shape
+    x = x.reindex([n, c, h + 2, w], ["i0", "i1", "i2-1", "i3"])
+    x = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
+    x = x.reindex([n, c, h, w + 2], ["i0", "i1", "i2", "i3-1"])
+    rows, columns = np.full(h, 3, "float32"), np.full(w, 3, "float32")
+    for count in (rows, columns):
+        count[0] -= 1
+        count[-1] -= 1
+    inside = jt.array(np.outer(rows, columns)[None, None]).stop_grad()
+    return (x[..., :-2] + x[..., 1:-1] + x[..., 2:]) / inside
+
+
 def blurred_ones(h: int, w: int):
     """Blur of an image of ones: less than 1 only at the borders. (1, 1, h, w)"""
     rows, columns = np.ones(h, "float32"), np.ones(w, "float32")
@@ -292,6 +310,32 @@ def avg_pool2(x):
     """Mean of 2x2 cells: (n, c, 2h, 2w) -> (n, c, h, w)."""
     n, c, h, w = x.shape
     return x.reshape(n, c, h // 2, 2, w // 2, 2).mean(dims=(3, 5))
+
+
+def max_pool2d(x, kernel: int, stride: int, padding: int = 0):
+    """The largest of kernel x kernel neighbours, those inside the image: (n, c, h, w) -> (n, c, h',
+    w'). What does not fill a window on the right or below is left out, as PyTorch does.
+
+    A choice of elements of x, and its derivatives choose the same.
+    """
+    n, c, *size = x.shape
+    shape = [n, c, *((s + 2 * padding - kernel) // stride + 1 for s in size)]
+
+    def chosen(tap, extras=()):
+        places = [f"i2*{stride}+{tap}/{kernel}-{padding}", f"i3*{stride}+{tap}%{kernel}-{padding}"]
+        return x.reindex(shape, ["i0", "i1", *places], -3e38, extras=list(extras))
+
+    with jt.no_grad():
+        largest, place = chosen(0), jt.zeros(shape, "int32")
+        for tap in range(1, kernel**2):
+            other = chosen(tap)
+            place = jt.ternary(other > largest, jt.full_like(place, tap), place)
+            largest = jt.maximum(largest, other)
+    return chosen("@e0(i0,i1,i2,i3)", [place])
+
+
+def relu(x):
+    return jt.maximum(x, 0)
 
 
 class _Slope(jt.Function):

@@ -1,10 +1,18 @@
 """How a command talks to the person who typed it: options that are checked, errors of one sentence,
-exit codes.
+exit codes, output that may be cut off.
 """
 
 import argparse
+import contextlib
+import errno
 import math
+import os
+import signal
 import sys
+
+LARGEST = 10**15  # of whole numbers that have no limit of their own
+LARGEST_SEED = 2**64 - 1
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -19,33 +27,150 @@ class UsageError(UserError):
     exit_code = 2
 
 
-def run(script: str, task, *args) -> int:
-    """Does a script's task. Returns the exit code: what `task` returns, or that of an error, which
-    gets one sentence.
+class Output:
+    """stdout or stderr, whose reader may go away (a closed terminal, `| head`) and whose encoding
+    may lack characters: what cannot be shown is lost, the work goes on.
     """
+
+    def __init__(self, stream):
+        self.stream = stream
+        with self.kept():
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    @contextlib.contextmanager
+    def kept(self):
+        """Sends the rest to /dev/null when nobody takes it, what is still buffered too."""
+        try:
+            yield
+        except AttributeError:  # no stream of characters over bytes
+            pass
+        except OSError:
+            with contextlib.suppress(OSError, AttributeError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self.stream.fileno())
+                os.close(null)
+
+    def write(self, text):
+        with self.kept():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self):
+        with self.kept():
+            self.stream.flush()
+
+
+@contextlib.contextmanager
+def output():
+    """stdout and stderr that outlast their readers. Where they are closed, /dev/null takes their
+    place, before a file is given their numbers, which Jittor writes to.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number
+    streams = [Output(s or open(os.devnull, "w")) for s in (sys.stdout, sys.stderr)]
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        try:
+            yield
+        finally:
+            for stream in streams:
+                stream.flush()
+
+
+@contextlib.contextmanager
+def ends_at_interrupt():
+    """Ctrl-C ends the program at once (exit code 130), as it does other programs: no traceback of
+    ours, none of Jittor's compilers. Where it is ignored (`&` in a script) it stays so.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        return task(*args) or 0
-    except (UserError, OSError) as e:
-        print(f"{script}: {e}", file=sys.stderr)
-        return getattr(e, "exit_code", 1)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def check_system() -> None:
+    """UsageError on another system than Linux."""
+    needed = (os, "sched_getaffinity"), (signal, "SIGHUP"), (signal, "pthread_sigmask")
+    with contextlib.suppress(ImportError):
+        import fcntl  # noqa: F401
+
+        if all(hasattr(module, name) for module, name in needed):
+            return
+    raise UsageError(
+        "this runs on Linux only: take WSL 2 on Windows, on macOS a container or a virtual machine"
+    )
+
+
+def explained(e: OSError) -> str:
+    """What is wrong and, where no file is named, what to look at: then it is mostly Jittor's."""
+    if e.filename is not None and e.strerror:
+        return f"{e.filename}: {e.strerror}"
+    if e.errno == errno.ENOLCK:
+        return f"{e.strerror}: set JITTOR_HOME to a folder of a disk that has file locks"
+    if e.errno in FULL:
+        return f"{e.strerror}: is the disk full, this one or that of ~/.cache/jittor?"
+    return str(e)
+
+
+def run(script: str, task, parser, argv=None) -> int:
+    """Does a script's task: `task(args)`, the options as `parser()` reads them. Returns the exit
+    code: what `task` returns, or that of an error, which gets one sentence.
+    """
+    with output(), ends_at_interrupt():
+        try:
+            check_system()
+            return task(parser().parse_args(argv)) or 0
+        except UserError as e:
+            problem, code = e, e.exit_code
+        except MemoryError:
+            problem, code = "there is not enough memory: smaller batches or sizes take less", 1
+        except OSError as e:
+            problem, code = explained(e), 1
+        print(f"{script}: {problem}", file=sys.stderr)
+        return code
+
+
+def leave(status: int, at_once=False) -> None:
+    """Ends the program; at once after a signal, which Jittor's workers got too: its own clean-up
+    would fail.
+    """
+    if at_once or status > 128:
+        os._exit(status)
+    with ends_at_interrupt():
+        sys.exit(status)
 
 
 def number(kind, low, high=None):
-    """Parser type: a finite int or float from `low` to `high`, both included."""
+    """Parser type: a finite int or float from `low` to `high`, both included. An int is at most
+    LARGEST without `high`.
+    """
+    if high is None and kind is int:
+        high = LARGEST
 
     def parse(text):
         try:
-            value = kind(text)
+            value = kind(text) if len(text) < 1000 else math.inf
         except ValueError:
             raise argparse.ArgumentTypeError(
                 f"{text!r} is no number of type {kind.__name__}"
             ) from None
-        if not math.isfinite(value) or value < low or (high is not None and value > high):
+        if not low <= value <= (sys.float_info.max if high is None else high):  # nor is NaN
             upper = "" if high is None else f" and at most {high}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {low}{upper}")
+            raise argparse.ArgumentTypeError(f"{text[:40]} is out of range: at least {low}{upper}")
         return value
 
     return parse
+
+
+seed_number = number(int, 0, LARGEST_SEED)  # parser type
 
 
 def printable(text):

@@ -52,11 +52,12 @@ def save_png(pixels, path, text=()) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     chunks = PngImagePlugin.PngInfo()
     for keyword, value in dict(text).items():
-        chunks.add_text(keyword, value)
+        # the name of a file may hold bytes that are no text
+        chunks.add_text(keyword, value.encode("utf-8", "backslashreplace").decode())
     with replacing(path) as unfinished:
         Image.fromarray(pixels).save(unfinished, format="png", pnginfo=chunks)
 
 
-def save_grid(images, path, n_col: int) -> None:
-    """Writes images (n, 3, h, w) in [-1, 1] as a grid."""
-    save_png(make_grid(images, n_col), path)
+def save_grid(images, path, n_col: int, text=()) -> None:
+    """Writes images (n, 3, h, w) in [-1, 1] as a grid; text as in save_png."""
+    save_png(make_grid(images, n_col), path, text)

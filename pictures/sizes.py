@@ -18,5 +18,5 @@ def joined(sizes) -> str:
 def image_size(text) -> int:
     """Parser type: one of SIZES."""
     if text not in map(str, SIZES):
-        raise argparse.ArgumentTypeError(f"{text} is no size: a power of two from 4 to 1024")
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no size: a power of two from 4 to 1024")
     return int(text)

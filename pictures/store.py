@@ -8,7 +8,6 @@ named after each size. What is not complete has no `length`, or says so in `abou
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 import lmdb
 from PIL import Image
 
+from backend import disk
 from backend.disk import replacing
 from backend.terminal import UserError
 from pictures.files import find_pictures
@@ -26,6 +26,7 @@ SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats th
 LENGTH_KEY, ABOUT_KEY = b"length", b"about"
 WRITER = "style-based GAN in Jittor, prepare_data.py"  # in `about`: how we know our own
 ABOUT_FILE = "about.json"
+MAGIC = (0xBEEFC0DE).to_bytes(4, "little")  # of an LMDB, after its first page's header
 MAP_BYTES = 2**30  # what an LMDB may grow to at first; doubled whenever it is full
 
 
@@ -106,17 +107,26 @@ def unfinished(path, about, option):
     )
 
 
-def open_lmdb(folder):
-    """The LMDB in `folder`, to be read; lmdb.Error where it is none or is cut off."""
+def is_lmdb(path):
+    """Whether the file is an LMDB, of this machine's byte order or the other."""
+    with open(path, "rb") as file:
+        magic = file.read(20)[16:]
+    return MAGIC in (magic, magic[::-1])
+
+
+def open_lmdb(path):
+    """The LMDB in a folder, or in one file, to be read; lmdb.Error if it is none or cut off."""
+    folder = os.path.isdir(path)
     env = lmdb.open(
-        os.fsencode(folder),
+        os.fsencode(path),
+        subdir=folder,
         max_readers=32,
         readonly=True,
         lock=False,
         readahead=False,
         meminit=False,
     )
-    held = os.path.getsize(os.path.join(folder, "data.mdb"))
+    held = os.path.getsize(os.path.join(path, "data.mdb") if folder else path)
     if held < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:  # reading on would be fatal
         env.close()
         raise lmdb.CorruptedError("data.mdb is cut off")
@@ -181,6 +191,7 @@ class Lmdb(Pictures):
 
     def record(self, index, size):
         if self.process != os.getpid():  # an LMDB must not be used across a fork
+            self.env.close()  # nor would newer versions open it twice
             self.open()
         with self.env.begin() as txn:
             return txn.get(image_key(size, index))
@@ -232,8 +243,23 @@ def is_tree(path):
     return any(sizes) or bool(read_about_file(path))
 
 
+def wanted_folder(path):
+    """The error for a file where a prepared set was to be named."""
+    folder = os.path.dirname(path) or "."
+    prepare = f"prepare it with `python prepare_data.py --out LMDB {path}`"
+    if os.path.basename(path) in ("data.mdb", "lock.mdb", ABOUT_FILE):
+        advice = f"name the folder that it lies in, {folder}"
+    elif os.path.isfile(path) and is_lmdb(path):
+        advice = f"if it is prepared, move it to a folder of its own as data.mdb; else {prepare}"
+    else:
+        advice = f"if it is an archive of pictures, {prepare}"
+    return DataError(f"{path} is a file, but training needs a folder, an LMDB or a tree: {advice}.")
+
+
 def open_pictures(path) -> Pictures:
     """The prepared set at `path`; DataError if there is none or it is unfinished."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise wanted_folder(str(path))
     return Tree(path) if is_tree(path) else Lmdb(path)
 
 
@@ -244,29 +270,15 @@ def read_about_file(folder):
     """Content of a tree's about.json, or {}."""
     try:
         return parsed(Path(folder, ABOUT_FILE).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
 
 
-@contextlib.contextmanager
 def locked(folder):
-    """`folder`, made if missing, for one process at a time; DataError if another has it.
-
-    Yields a file descriptor, which forked processes have to close. What was made and is still empty
-    at the end goes.
-    """
-    made = not os.path.exists(folder)
-    os.makedirs(folder, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield handle
-    except BlockingIOError:
-        raise DataError(f"Another prepare_data.py is writing {folder}: wait for it.") from None
-    finally:
-        os.close(handle)
-        if made and not os.listdir(folder):
-            os.rmdir(folder)
+    """disk.locked; DataError if another process prepares pictures there."""
+    return disk.locked(
+        folder, DataError(f"Another prepare_data.py is writing {folder}: wait for it.")
+    )
 
 
 class LmdbWriter:
@@ -289,7 +301,8 @@ class LmdbWriter:
         """Whether the transaction fitted into a map of that many bytes."""
         # Opened for each transaction: LMDB fills the gaps of a page with what its memory held
         # before, and a resumed run should write what an undisturbed one writes.
-        with lmdb.open(os.fsencode(self.folder), map_size=map_bytes) as env:
+        # Without its lock, which some file systems lack: the folder is locked.
+        with lmdb.open(os.fsencode(self.folder), map_size=map_bytes, lock=False) as env:
             try:
                 with env.begin(write=True) as txn:
                     for size, index, value in records:

@@ -14,9 +14,13 @@ from backend import ops
 from backend.ops import jt
 
 
+def pair(padding):
+    return padding if isinstance(padding, tuple) else (padding, padding)
+
+
 def windows(x, kernel, stride, padding, size):
     """For each tap (i, j): where it meets the padded x (n, c, h, w), and the padded x."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in pair(padding))))
     for i, j in itertools.product(range(kernel[0]), range(kernel[1])):
         rows = slice(i, i + stride * size[0], stride)
         columns = slice(j, j + stride * size[1], stride)
@@ -40,7 +44,8 @@ def smooth_adjoint(y):
 
 def conv(x, w, stride, padding, down=False, scale=1.0):
     x = smooth(x) if down else x
-    size = [(s + 2 * padding - k) // stride + 1 for s, k in zip(x.shape[2:], w.shape[2:])]
+    lengths = zip(x.shape[2:], pair(padding), w.shape[2:])
+    size = [(s + 2 * p - k) // stride + 1 for s, p, k in lengths]
     y = np.zeros((len(x), len(w), *size))
     for i, j, place, padded in windows(x, w.shape[2:], stride, padding, size):
         y += np.moveaxis(np.tensordot(w[:, :, i, j], padded[place], (1, 1)), 0, 1)
@@ -48,11 +53,12 @@ def conv(x, w, stride, padding, down=False, scale=1.0):
 
 
 def conv_data(w, dy, stride, padding, down, scale, size):
-    h, v = (s + down + 2 * padding for s in size)
+    above, left = pair(padding)
+    h, v = size[0] + down + 2 * above, size[1] + down + 2 * left
     dx = np.zeros((len(dy), w.shape[1], h, v))
     for i, j, place, _ in windows(dx[:, :, :1, :1], w.shape[2:], stride, 0, dy.shape[2:]):
         dx[place] += np.moveaxis(np.tensordot(w[:, :, i, j], dy, (0, 1)), 0, 1)
-    dx = scale * dx[:, :, padding : h - padding, padding : v - padding]
+    dx = scale * dx[:, :, above : h - above, left : v - left]
     return smooth_adjoint(dx) if down else dx
 
 

@@ -8,7 +8,7 @@ from backend import ops
 from backend.ops import jt
 
 RNG = np.random.RandomState(0)
-GEOMETRIES = [  # stride, padding, down, scale; kernel, channels in, out, size
+GEOMETRIES = [  # stride, padding, down, scale; kernel or (rows, columns), channels in, out, size
     (1, 1, False, 1.0, 3, 5, 7, 6),
     (1, 1, False, 0.5, 3, 6, 5, 5),  # odd: not Winograd's
     (2, 1, False, 1.0, 4, 8, 8, 8),
@@ -18,6 +18,10 @@ GEOMETRIES = [  # stride, padding, down, scale; kernel, channels in, out, size
     (2, 0, True, 1.0, 3, 5, 7, 2),
     (2, 0, True, 0.5, 3, 5, 7, 6),
     (2, 0, True, 1.0, 3, 2, 3, 36),  # more taps than are taken at once
+    (4, 2, False, 1.0, 11, 3, 6, 25),  # leaves the last row and column out
+    (2, 0, False, 1.0, 3, 4, 5, 9),
+    (1, (0, 3), False, 1.0, (1, 7), 4, 5, 9),
+    (1, (1, 0), False, 0.5, (3, 1), 4, 5, 6),
 ]
 
 
@@ -34,7 +38,7 @@ def assert_close(ours, exact, bar=3e-6):
 @pytest.fixture(params=GEOMETRIES, ids=str)
 def case(request):
     *geometry, k, c, o, size = request.param
-    return geometry, draw(2, c, size, size), draw(o, c, k, k)
+    return geometry, draw(2, c, size, size), draw(o, c, *oracle.pair(k))
 
 
 def test_conv2d(case):
@@ -161,6 +165,62 @@ def test_fused_upsampling_equals_its_steps():
     shifted = [np.pad(w, ((0, 0), (0, 0), (i, 1 - i), (j, 1 - j))) for i in (0, 1) for j in (0, 1)]
     exact = blurred(oracle.conv_data(sum(shifted) / 4, x, 2, 1, False, 1.0, (10, 10)))
     assert_close(ops.conv_transpose2d_blur(jt.array(x), jt.array(w)), exact)
+
+
+def best_places(x, kernel, stride, padding):
+    """Matrix of zeros and ones (outputs, elements of x): which element max pooling takes."""
+    inside = np.full((x.shape[0], x.shape[1], *(s + 2 * padding for s in x.shape[2:])), -np.inf)
+    h, w = x.shape[2:]
+    inside[:, :, padding : padding + h, padding : padding + w] = x
+    number = np.full(inside.shape, -1)
+    number[:, :, padding : padding + h, padding : padding + w] = np.arange(x.size).reshape(x.shape)
+    rows = []
+    for n, c in np.ndindex(*x.shape[:2]):
+        for i in range(0, inside.shape[2] - kernel + 1, stride):
+            for j in range(0, inside.shape[3] - kernel + 1, stride):
+                place = (n, c, slice(i, i + kernel), slice(j, j + kernel))
+                rows.append(number[place].flat[inside[place].argmax()])
+    return np.eye(x.size)[rows]
+
+
+@pytest.mark.parametrize("kernel, stride, padding", [(2, 2, 0), (3, 2, 0), (3, 1, 1)])
+@pytest.mark.parametrize("size", [(6, 6), (7, 8)])
+def test_max_pooling_and_its_derivatives(kernel, stride, padding, size):
+    """y = M x with a matrix M of ones where an element is the largest of its window. Of |y|^2 / 2
+    the gradient is u = M'M x, of sum(a u) it is M'M a.
+    """
+    x, a = draw(2, 3, *size) - 2, draw(2, 3, *size)  # below 0: padding must not win
+    m = best_places(x, kernel, stride, padding)
+    vx = jt.array(x)
+    y = ops.max_pool2d(vx, kernel, stride, padding)
+    assert (y.numpy().reshape(-1) == (m @ x.reshape(-1)).astype("float32")).all()
+    u = jt.grad((y * y).sum() / 2, vx)
+    assert_close(u, (m.T @ m @ x.reshape(-1)).reshape(x.shape))
+    second = jt.grad((u * jt.array(a)).sum(), vx)
+    assert_close(second, (m.T @ m @ a.reshape(-1)).reshape(x.shape))
+
+
+@pytest.mark.parametrize("size", [(5, 8), (1, 2)])
+def test_mean_of_neighbours(size):
+    """Of those inside; linear, so that the gradient is the transposed matrix."""
+    h, w = size
+    near = [np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1) for n in size]
+    rows, columns = (m / m.sum(axis=1, keepdims=True) for m in near)
+    x, a = draw(2, 3, h, w), draw(2, 3, h, w)
+    vx = jt.array(x)
+    y = ops.mean_of_neighbours(vx)
+    assert_close(y, rows @ x @ columns.T)
+    gradient = jt.grad((y * y * jt.array(a)).sum() / 2, vx)
+    assert_close(gradient, rows.T @ (a * (rows @ x @ columns.T)) @ columns)
+    again = jt.grad((gradient * gradient).sum() / 2, vx)
+    u = rows.T @ (a * (rows @ x @ columns.T)) @ columns
+    assert_close(again, rows.T @ (a * (rows @ u @ columns.T)) @ columns, 1e-5)
+
+
+def test_convolution_with_stride_and_uneven_padding():
+    x, w = draw(2, 3, 23, 20), draw(4, 3, 3, 5)
+    y = ops.conv2d(jt.array(x), jt.array(w), (1, 2), 0.5, stride=2)
+    assert_close(y, oracle.conv(x, w, 2, (1, 2), False, 0.5))
 
 
 def test_blurred_ones():

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,86 @@ def test_override_takes_the_options_given(lmdb, tmp_path, capfd):
     assert config_of(content).lr == 0.5 and config_of(content).phase == 10
 
 
+@pytest.mark.parametrize(
+    "options", [["--batch_default", 2], ["--phase", 100], ["--phase", 5, "--sched"]], ids=str
+)
+def test_override_keeps_the_stage(lmdb, tmp_path, capfd, options):
+    """Stopped at 8 px, alpha 0.5; killed and resumed after that, the new run has no gap either."""
+    assert begin(lmdb, tmp_path / "a", "--max_iters", 7) == 0
+    capfd.readouterr()
+    assert go_on(lmdb, tmp_path / "a", *options, "--override", "--max_iters", 8) == 0
+    out = capfd.readouterr().out
+    assert "goes on from 8 px, alpha 0.5 (by the new options alone it would be" in out
+    content = read_checkpoint(tmp_path / "a" / "checkpoint" / "000008.model")
+    phase = config_of(content).phase
+    assert content["size"] == 8 and 0 <= content["alpha"] - 0.5 <= 1 / phase
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert go_on(lmdb, tmp_path / "a", "--max_iters", 10) == 0
+    assert go_on(lmdb, tmp_path / "b", "--max_iters", 9) == 0
+    assert go_on(lmdb, tmp_path / "b", "--max_iters", 10) == 0
+    last = "checkpoint/000010.model"
+    assert_same_checkpoint(tmp_path / "a" / last, tmp_path / "b" / last)
+    assert "--override" not in capfd.readouterr().out
+
+
+def test_override_of_what_the_place_does_not_hang_on_says_nothing(lmdb, tmp_path, capfd):
+    assert begin(lmdb, tmp_path, "--max_iters", 8) == 0
+    capfd.readouterr()
+    assert go_on(lmdb, tmp_path, "--lr", 0.01, "--override", "--max_iters", 9) == 0
+    assert "goes on from 8 px" not in capfd.readouterr().out
+    content = read_checkpoint(tmp_path / "checkpoint" / "000009.model")
+    assert config_of(content).start_size == 0 and content["size"] == 8
+
+
+@pytest.mark.parametrize(
+    "size, alpha, words", [(4, 1.0, "fully grown"), (8, 0.1, "fading in"), (16, 0.1, "fading in")]
+)
+def test_restart_begins_a_stage(lmdb, tmp_path, capfd, size, alpha, words):
+    """Of a size that was learned, of the one that is fading in, of the next."""
+    assert begin(lmdb, tmp_path, "--max_iters", 8) == 0
+    assert go_on(lmdb, tmp_path, "--restart_at", size, "--max_iters", 9) == 0
+    assert f"begins a stage of {size} px, {words}" in capfd.readouterr().out
+    content = read_checkpoint(tmp_path / "checkpoint" / "000009.model")
+    assert (content["size"], content["alpha"]) == (size, alpha)
+    assert (content["iteration"], content["images_seen"]) == (9, 36)
+    assert go_on(lmdb, tmp_path, "--max_iters", 10) == 0  # and goes on there
+    assert read_checkpoint(tmp_path / "checkpoint" / "000010.model")["size"] == size
+
+
+def test_restart_where_it_cannot_be(lmdb, reference, tmp_path, capfd):
+    early = reference / "checkpoint" / "train_step-1.model"
+    for options, words in (
+        (
+            ["--ckpt", early, "--restart_at", 16],
+            "has learned 4 to 4 px: --restart_at can be 4 to 8",
+        ),
+        (["--ckpt", early, "--restart_at", 32], "above --max_size 16"),
+        (["--ckpt", early, "--restart_at", 8, "--lr", 1], "lr 0.001, not 1.0"),
+        (["--restart_at", 8], "goes with --ckpt only"),
+    ):
+        assert train_here(lmdb, tmp_path / "new", *options, "--max_iters", 9) == 2
+        assert words in capfd.readouterr().err
+    options = ["--restart_at", 8, "--max_size", 8, "--max_iters", 7]
+    assert train_here(lmdb, tmp_path / "new", "--ckpt", early, *options) == 0
+
+
+def test_numbers_at_the_edge_come_back(lmdb, tmp_path):
+    """Whatever the parser takes."""
+    edges = {
+        "seed": 2**64 - 1,
+        "phase": 10**15,
+        "gp_weight": 0.0,
+        "mapping_lr_mult": 1e30,
+        "lr": 0.0,
+        "ema": 1.0,
+    }
+    options = [f"--{name}={value}" for name, value in edges.items()]
+    assert begin(lmdb, tmp_path, *options, "--max_iters", 2) == 0
+    assert go_on(lmdb, tmp_path, "--max_iters", 3, "--save_every", 10**15) == 0
+    config = config_of(read_checkpoint(tmp_path / "checkpoint" / "000002.model"))
+    assert {name: getattr(config, name) for name in edges} == edges
+
+
 def test_another_number_of_pictures_is_refused(lmdb, tmp_path, capfd):
     other = str(tmp_path / "other")
     pictures = tmp_path / "pictures"
@@ -249,3 +330,21 @@ def test_signal_while_it_draws_a_sample(lmdb, tmp_path, monkeypatch, often):
     monkeypatch.setattr(train, "save_sample", lambda *a: os.kill(os.getpid(), signal.SIGTERM))
     assert begin(lmdb, tmp_path, "--max_iters", 20) == 128 + signal.SIGTERM
     assert names(tmp_path) == ["000002.model"]
+
+
+def test_signals_while_it_saves(lmdb, tmp_path, monkeypatch, often):
+    """The second Ctrl-C, and a closed terminal on top, while the first one's checkpoint is
+    written.
+    """
+    save = train.save
+
+    def disturbed(*args):
+        for number in (signal.SIGINT, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        return save(*args)
+
+    monkeypatch.setattr(train, "save", disturbed)
+    monkeypatch.setattr(train, "save_sample", lambda *a: os.kill(os.getpid(), signal.SIGHUP))
+    assert begin(lmdb, tmp_path, "--max_iters", 20) == 128 + signal.SIGHUP
+    assert names(tmp_path) == ["000002.model"]
+    assert go_on(lmdb, tmp_path, "--max_iters", 3) == 0

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from backend.terminal import number
-from training.schedule import Config, images_at, phase_at
+from training.schedule import Config, continued, images_at, phase_at, restarted
 
 
 def walk(config, iterations):
@@ -61,6 +61,69 @@ def test_sched_sets_batch_and_learning_rate_by_size():
         512: (32, 0.003),
         1024: (32, 0.003),
     }
+
+
+WAS = Config(phase=40, batch_default=4, init_size=8, max_size=32)
+SEEN = 84 + 16  # images: a first stage of 21 iterations, then 4 of the fade of 16 px
+
+
+@pytest.mark.parametrize(
+    "options, used, batch, last",
+    [
+        ({"batch_default": 16}, 16, 16, 5),  # 16, 32, .. 80 images: the next finds more than 80
+        ({"batch_default": 3}, 16, 3, 22),
+        ({"phase": 400}, 169, 4, 158),  # 170 / 400 is 17 / 40
+        ({"phase": 20}, 8, 4, 9),  # 9 / 20: the next above
+        ({"batch_default": 1, "phase": 80}, 33, 1, 128),
+        ({"sched": True}, 16, 128, 1),
+        ({"init_size": 16}, 16, 4, 17),
+        ({"init_size": 4}, 16, 4, 17),
+        ({"max_size": 128}, 16, 4, 17),
+    ],
+    ids=str,
+)
+def test_another_growth_goes_on_from_the_place_reached(options, used, batch, last):
+    """16 px, alpha 0.425 and on from there, one stage, then the next; `last` iterations of it."""
+    config = continued(WAS, Config(**{**WAS.__dict__, **options}), SEEN, 25)
+    place = phase_at(config, SEEN)
+    assert (place.size, place.used, place.batch) == (16, used, batch)
+    assert 0 <= place.alpha - 17 / 40 < 1 / config.phase
+    assert images_at(config, 25) == SEEN and images_at(config, 26) == SEEN + batch
+    seen = SEEN
+    for i in range(last):
+        p = phase_at(config, seen)
+        assert p.size == 16 and p.alpha == min(1, (used + i * batch + 1) / config.phase)
+        assert images_at(config, 25 + i) == seen
+        seen += p.batch
+    following = phase_at(config, seen)
+    assert (following.size, following.used, following.alpha) == (32, 0, 1 / config.phase)
+    assert images_at(config, 25 + last + 1) == seen + following.batch
+    again = continued(config, config, SEEN + batch, 26)  # once more
+    assert phase_at(again, SEEN + batch) == phase_at(config, SEEN + batch)
+
+
+def test_what_was_fully_grown_stays_so():
+    """The first stage, which does not fade in; the last, whatever it has seen; a size above
+    max_size.
+    """
+    first = continued(WAS, Config(**{**WAS.__dict__, "phase": 10**15, "init_size": 4}), 40, 10)
+    assert phase_at(first, 40)[:3] == (8, 1, 1.0)
+    last = 84 * 2 + 1000
+    for options in ({"phase": 7}, {"batch_default": 512}, {"max_size": 8}):
+        config = continued(WAS, Config(**{**WAS.__dict__, **options}), last, 292)
+        assert phase_at(config, last)[:3] == phase_at(config, 10**6)[:3] == (32, 3, 1.0)
+    higher = continued(WAS, Config(**{**WAS.__dict__, "max_size": 64}), last, 292)
+    assert phase_at(higher, last)[:3] == (64, 4, 1 / 40)  # it was due
+
+
+@pytest.mark.parametrize("fades", [False, True])
+def test_a_stage_may_begin_anew(fades):
+    config = restarted(WAS, 8, fades, SEEN, 25)
+    for used in range(0, 84, 4):
+        alpha = min(1, (used + 1) / 40) if fades else 1
+        assert phase_at(config, SEEN + used) == (8, 1, alpha, 4, 0.001, used)
+    assert phase_at(config, SEEN + 84)[:3] == (16, 2, 1 / 40)
+    assert images_at(config, 25 + 21 + 5) == SEEN + 104
 
 
 def test_lr_option_is_used_where_sched_has_none():

@@ -12,14 +12,7 @@ from packaging.requirements import Requirement
 from backend import supported
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = [
-    "prepare_data.py",
-    "dataset.py",
-    "train.py",
-    "generate.py",
-    "style_mixing.py",
-    "convert.py",
-]
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.name != "model.py")
 PYTHON = """#!/bin/sh
 case "$1" in
     -c) exec '{python}' -c 'import sys; code = sys.argv[1]; sys.version_info = {version}

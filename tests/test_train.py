@@ -59,7 +59,9 @@ def test_another_seed_is_another_run(lmdb, reference, tmp_path):
     assert np.abs(a - b).max() > 0.1
 
 
-@pytest.mark.parametrize("number, lines", [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(
+    "number, lines", [(signal.SIGINT, 1), (signal.SIGTERM, 2), (signal.SIGHUP, 2)]
+)
 def test_signal_saves_and_ends(lmdb, tmp_path, number, lines):
     """To the whole group, as a terminal's Ctrl-C: in the first iteration, and later."""
     command = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(tmp_path), *TINY]
@@ -80,6 +82,47 @@ def test_signal_saves_and_ends(lmdb, tmp_path, number, lines):
     assert number.name in out
     (path,) = (p for p in (tmp_path / "checkpoint").iterdir() if p.name[0] == "0")
     assert read_checkpoint(path)["iteration"] == int(path.stem) >= 1
+
+
+def test_nobody_listens_and_the_terminal_closes_under_nohup(lmdb, tmp_path):
+    """It goes on to its end: all that is said is lost, all that is written is there."""
+    words = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(tmp_path), *TINY]
+    process = subprocess.Popen(
+        [*words, "--max_iters", "30"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    log = tmp_path / "log.jsonl"
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.wait() == 0
+    assert read_checkpoint(tmp_path / "checkpoint" / "000030.model")["iteration"] == 30
+    assert log.read_text().count('{"iteration"') == 3
+
+
+def test_ctrl_c_before_the_first_iteration_leaves_nothing(lmdb, tmp_path):
+    """While Jittor loads: at once, without a word of Jittor's or ours, and nothing in the way."""
+    code = (
+        "import signal, subprocess, sys, time\n"
+        "back = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "p = subprocess.Popen(sys.argv[1:], stderr=-1, preexec_fn=back, start_new_session=True)\n"
+        "time.sleep(1.5)\n"
+        "p.send_signal(signal.SIGINT)\n"
+        "print(p.communicate()[1].decode(), p.returncode)\n"
+    )
+    words = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(tmp_path), *TINY]
+    between = subprocess.run(  # Jittor, loaded here, would end these tests over it
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True
+    )
+    assert between.stdout.split("\n")[-2].strip() == str(-signal.SIGINT), between.stdout
+    assert "Traceback" not in between.stdout and "Caught" not in between.stdout
+    assert not list(tmp_path.rglob("*.model"))
+    run_train(lmdb, tmp_path, *TINY, "--max_iters", "1")
 
 
 def tiny_run(**options):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.terminal import LARGEST_SEED
 from formats import files, nvidia, original
 from formats.files import CheckpointError
 from formats.original import OPTIMIZERS, PARTS, is_arrays, is_count
@@ -129,7 +130,9 @@ def is_config(values) -> bool:
         value, kinds = config[f.name], (type(f.default), int)[: 1 + (type(f.default) is float)]
         if type(value) not in kinds:
             return False
-        if type(value) in (int, float) and not (math.isfinite(value) and 0 <= value < 2**63):
+        if type(value) is int and not 0 <= value <= LARGEST_SEED:
+            return False
+        if type(value) is float and not (math.isfinite(value) and value >= 0):
             return False
     positive = ("phase", "batch_default", "code_size", "n_mlp", "channel_max", "norm_eps")
     return (
@@ -139,6 +142,7 @@ def is_config(values) -> bool:
         and config["loss"] in LOSS_NAMES
         and config["init_size"] in SIZES
         and config["max_size"] in SIZES
+        and config["start_size"] in (0, *SIZES)
     )
 
 

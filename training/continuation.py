@@ -12,9 +12,12 @@ from formats.files import CheckpointError
 from formats.original import OPTIMIZERS
 from pictures.sizes import SIZES, step_of
 from training.checkpoint import config_of, read_checkpoint
-from training.folder import checkpoints
+from training.folder import check_no_checkpoints, checkpoints
+from training.history import History
 from training.options import configuration
-from training.schedule import Config, batch_at, phase_at
+from training.schedule import Config, batch_at, continued, phase_at, restarted
+
+GROWTH = ("phase", "batch_default", "sched", "init_size", "max_size")  # what the place hangs on
 
 
 def check_continuation(was: Config, now: Config, images_seen: int) -> None:
@@ -28,14 +31,54 @@ def check_continuation(was: Config, now: Config, images_seen: int) -> None:
                 f"--ckpt was trained with {name} {value}, not {getattr(now, name)}: "
                 "leave that option out, or add --override to change it"
             )
+    if not same_place(was, now, images_seen):
+        place = phase_at(was, images_seen)
+        raise UsageError(
+            f"--max_size {now.max_size} does not go with this checkpoint, trained at {place.size} "
+            f"px up to {was.max_size}: go on from checkpoint/train_step-{step_of(was.max_size) + 1}"
+            ".model, saved when its last size was due to end, or add --override"
+        )
+
+
+def same_place(was: Config, now: Config, images_seen: int) -> bool:
+    """Whether the run goes on under `now` where it stopped, or with the size that was due next."""
     before, after = phase_at(was, images_seen), phase_at(now, images_seen)
     next_stage = after.size == 2 * before.size and after.used == 0
-    if after[:2] + after[5:] != before[:2] + before[5:] and not next_stage:
-        raise UsageError(
-            f"--max_size {now.max_size} does not go with this checkpoint, trained at {before.size} "
-            f"px up to {was.max_size}: go on from checkpoint/train_step-{step_of(was.max_size) + 1}"
-            ".model, saved when its last size was due to end"
+    return after[:2] + after[5:] == before[:2] + before[5:] or next_stage
+
+
+def overridden(was: Config, now: Config, content: dict) -> Config:
+    """`now` as --override goes on: at the place reached, whatever options have changed."""
+    seen, iteration = content["images_seen"], content["iteration"]
+    changed = {name for name in GROWTH if getattr(was, name) != getattr(now, name)}
+    if not changed or (changed == {"max_size"} and same_place(was, now, seen)):
+        return now
+    before, alone = phase_at(was, seen), phase_at(now, seen)
+    if alone[:3] != before[:3]:
+        print(
+            f"--override: goes on from {before.size} px, alpha {before.alpha:.3g} (by the new "
+            f"options alone it would be {alone.size} px, alpha {alone.alpha:.3g}); --restart_at "
+            "SIZE begins a stage of another size"
         )
+    return continued(was, now, seen, iteration)
+
+
+def restart(was: Config, now: Config, size: int, content: dict, path) -> Config:
+    """`now` with its growth beginning anew at a size, that the checkpoint has learned or that is
+    the next. What it has not grown fully fades in.
+    """
+    smallest, reached = was.init_size, content["size"]
+    if size > now.max_size:
+        raise UsageError(f"--restart_at {size} is above --max_size {now.max_size}: raise that")
+    if not smallest <= size <= 2 * reached:
+        raise UsageError(
+            f"{path} has learned {smallest} to {reached} px: --restart_at can be {smallest} to "
+            f"{2 * reached}"
+        )
+    fades = size > reached or (size == reached and content["alpha"] < 1)
+    print(f"begins a stage of {size} px, {'fading in' if fades else 'fully grown'}")
+    now = dataclasses.replace(now, init_size=smallest)
+    return restarted(now, size, fades, content["images_seen"], content["iteration"])
 
 
 def check_networks(has: dict, now: Config, path) -> None:
@@ -50,31 +93,45 @@ def check_networks(has: dict, now: Config, path) -> None:
 
 def find_checkpoints(args, folder: Path) -> list:
     """Paths to try to go on from, one after the other; none for a fresh run."""
-    found = checkpoints(folder)
+    if args.restart_at and not args.ckpt:
+        raise UsageError("--restart_at goes with --ckpt only: --init_size is where a run begins")
     if args.ckpt == "latest":
+        found = checkpoints(folder)
         if not found:
             raise UsageError(
                 f"--ckpt latest: there is no checkpoint in {folder / 'checkpoint'}, "
                 "leave it out to begin"
             )
         return found
-    if args.ckpt is None and found:
-        raise UsageError(
-            f"{folder / 'checkpoint'} holds a run: go on with --ckpt latest, or give an --expname"
-        )
-    if args.ckpt is not None and not Path(args.ckpt).is_file():
+    if args.ckpt is None:
+        return []
+    if not Path(args.ckpt).is_file():
         raise UsageError(f"--ckpt {args.ckpt}: there is no such file")
-    return [Path(args.ckpt)] if args.ckpt else []
+    if not History(folder).holds(Path(args.ckpt)):
+        check_no_checkpoints(folder)
+    return [Path(args.ckpt)]
+
+
+def read_own(path) -> dict:
+    """A checkpoint that has to be of train.py."""
+    content = read_checkpoint(path)
+    if content["written_by"] != "train.py":
+        raise CheckpointError(
+            f"{path} is of {content['written_by']}: to start from it name it with --ckpt"
+        )
+    return content
 
 
 def read_first(paths):
-    """(path, content) of the first checkpoint that is not damaged. CheckpointError if all are."""
+    """(path, content) of the first checkpoint of train.py that is not damaged. CheckpointError if
+    there is none.
+    """
     for path in paths[:-1]:
         try:
-            return path, read_checkpoint(path)
+            return path, read_own(path)
         except CheckpointError as e:
             print(f"train.py: warning: {e}; trying the one before", file=sys.stderr)
-    return paths[-1], read_checkpoint(paths[-1])
+    return paths[-1], read_own(paths[-1])
 
 
 def take_optimizer(run, part: str, path, content: dict, script: str = "train.py") -> bool:
@@ -92,35 +149,55 @@ def continued_run(args, paths, length: int):
     """
     from training.run import TrainState  # imports Jittor, for the device chosen
 
-    path, content = read_first(paths)
-    was = config_of(content)
-    config = configuration(args, was)
+    latest = args.ckpt == "latest"
+    path, content = read_first(paths) if latest else (paths[0], read_checkpoint(paths[0]))
     if content["written_by"] != "train.py":
-        check_networks(content["config"], config, path)
-        run = TrainState.with_networks(path, content, config)
+        run = TrainState.with_networks(path, content, foreign_started(args, path, content))
         taken = [take_optimizer(run, part, path, content) for part in OPTIMIZERS]
         steps = "its" if all(taken) else "one new and one of its" if any(taken) else "new"
         print(f"starting from the networks in {path}, with {steps} optimiser states")
         return run, path
+    run = TrainState.load(path, content, own_continued(args, path, content, length))
+    print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
+    return run, path
+
+
+def foreign_started(args, path, content: dict) -> Config:
+    """The configuration of a run that starts from another program's networks."""
+    if args.restart_at:
+        raise UsageError(f"{path} is not of train.py: --init_size is where its training begins")
+    config = configuration(args, config_of(content))
+    check_networks(content["config"], config, path)
+    return config
+
+
+def own_continued(args, path, content: dict, length: int) -> Config:
+    """The configuration of a run that goes on from a checkpoint of train.py."""
+    was, seen = config_of(content), content["images_seen"]
+    config = configuration(args, was)
     if not args.override:
-        check_continuation(was, config, content["images_seen"])
+        growth = dataclasses.replace(config, max_size=was.max_size) if args.restart_at else config
+        check_continuation(was, growth, seen)
         if content.get("pictures") not in (None, length):
             raise UsageError(
-                f"--ckpt was trained on {content['pictures']} pictures, {args.path} holds {length}:"
-                " give the set it was trained on, or add --override to change it"
+                f"--ckpt was trained on {content['pictures']} pictures, {args.path} holds "
+                f"{length}: give the set it was trained on, or add --override to change it"
             )
     if content["iteration"] >= args.max_iters:
         raise UsageError(
             f"{path} is at iteration {content['iteration']} already: raise --max_iters"
         )
-    run = TrainState.load(path, content, config)
-    print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
-    return run, path
+    if args.restart_at:
+        return restart(was, config, args.restart_at, content, path)
+    return overridden(was, config, content) if args.override else config
 
 
-def check_growth(pictures, config: Config) -> None:
-    """Every size has to be in the data, and its batch to be divisible among the processes."""
-    sizes = [s for s in SIZES if config.init_size <= s <= config.max_size]
+def check_growth(pictures, config: Config, images_seen: int = 0) -> None:
+    """Every size that is still to come has to be in the data, and its batch to be divisible among
+    the processes.
+    """
+    first = phase_at(config, images_seen).size
+    sizes = [s for s in SIZES if first <= s <= config.max_size]
     pictures.require(sizes)
     for size in sizes:
         batch, group = batch_at(config, size), config.stddev_group

@@ -4,16 +4,26 @@ A kill or a full disk at any instant costs no more than what came after the last
 """
 
 import contextlib
-import json
 import os
-import pickletools
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from backend.disk import replacing
-from backend.terminal import UserError
+from backend.terminal import UsageError, UserError
+from training.history import (
+    SAMPLE,
+    History,
+    cut_off,
+    free,
+    header_of,
+    is_kept,
+    is_periodic,
+    iteration_of,
+    named_as_ours,
+    same_run,
+)
+from training.schedule import Config
 
 
 class DivergedError(UserError):
@@ -45,40 +55,51 @@ def writing(path):
         ) from e
 
 
-def iteration_of(path) -> int:
-    """The iteration noted in the first bytes of a checkpoint, else in its name, else -1."""
-    try:
-        with open(path, "rb") as f:
-            key = None
-            for _, value, _ in islice(pickletools.genops(f), 1000):
-                if key == "iteration" and isinstance(value, int):
-                    return value
-                key = key if value is None else value
-    except Exception:  # damaged; reading all of it will tell how
-        pass
-    return int(path.stem) if is_periodic(path) else -1
-
-
 def checkpoints(folder: Path) -> list:
-    """Paths of the checkpoints in a run's folder, latest iteration first.
+    """Paths of the checkpoints of the run in a folder, latest iteration first: those that it wrote,
+    and what has their names but cannot be told from its first bytes.
 
     Dates do not count: a copied folder has new ones.
     """
-    files = (folder / "checkpoint").glob("*.model")
-    return sorted(files, key=lambda p: (iteration_of(p), is_periodic(p), p.name), reverse=True)
+    history = History(folder)
+    found = [
+        path
+        for path in named_as_ours(folder / "checkpoint")
+        if not header_of(path) or history.wrote(path)
+    ]
+    return sorted(found, key=lambda p: (iteration_of(p), is_periodic(p), p.name), reverse=True)
 
 
-def is_periodic(path) -> bool:
-    """Whether a checkpoint is named after its iteration (others end a stage)."""
-    return path.stem.isdecimal()
+def check_no_checkpoints(folder: Path) -> None:
+    """UsageError if a folder holds checkpoints of train.py, those of a power cut too."""
+    if any(header_of(p) or not p.stat().st_size for p in named_as_ours(folder / "checkpoint")):
+        raise UsageError(
+            f"{folder / 'checkpoint'} holds a run: go on with --ckpt latest, or give another "
+            "--expname"
+        )
 
 
-def remove_old(folder: Path, count: int, source) -> None:
-    """Removes all periodic checkpoints but the last `count` and `source`, where the run began."""
-    periodic = filter(is_periodic, (folder / "checkpoint").glob("*.model"))
-    for path in sorted(periodic, key=lambda p: int(p.stem), reverse=True)[count:]:
-        if source is None or path.resolve() != Path(source).resolve():
-            path.unlink()
+def check_vacant(folder: Path, config: Config, pictures: int) -> None:
+    """UsageError if a folder holds another run, or what looks like it, so that none can begin here.
+
+    The beginnings of the same one, killed before its first checkpoint, are none.
+    """
+    check_no_checkpoints(folder)
+    elsewhere, history = "give another --expname", History(folder)
+    if history.mixed:
+        raise UsageError(f"{history.log} has lines that train.py did not write: {elsewhere}")
+    last = history.starts[-1] if history.starts else None
+    now = {"config": config.saved(), "pictures": pictures}
+    same = last and same_run(now["config"], last["config"], now, last)
+    if history.got_on and not same:
+        raise UsageError(
+            f"{history.log} is of another run, without checkpoints here: move it, or {elsewhere}"
+        )
+    samples = named_as_ours(folder / "sample", SAMPLE)
+    if samples and not same:
+        raise UsageError(
+            f"{min(samples)} is not of this run, which would write there: move it, or {elsewhere}"
+        )
 
 
 def make_folders(folder: Path) -> None:
@@ -87,33 +108,60 @@ def make_folders(folder: Path) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
 
 
-def go_back(folder: Path, iteration: int) -> None:
-    """Leaves in a folder only what belongs to a run up to `iteration`.
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a kill has left half written."""
+    for path in (
+        *named_as_ours(folder / "checkpoint", suffix=".tmp"),
+        *named_as_ours(folder / "sample", SAMPLE, ".tmp"),
+        *folder.glob("log.jsonl.tmp"),
+    ):
+        path.unlink()
 
-    Unfinished files go, and the log's lines of later iterations, which will be written again. Later
-    checkpoints, of a run that is not gone on with, are renamed so that `latest` is of this one.
+
+def make_ready(folder: Path, iteration: int, source) -> None:
+    """Leaves in a folder what belongs to the run that goes on from a checkpoint `source` of that
+    iteration, or begins there when it is elsewhere or None.
     """
-    for names in ("checkpoint/*.model.tmp", "sample/*.png.tmp", "log.jsonl.tmp"):
-        for path in folder.glob(names):
-            path.unlink()
-    for path in checkpoints(folder):
-        if iteration_of(path) > iteration:
-            aside = path.with_name(path.name + ".later")
+    remove_unfinished(folder)
+    history = History(folder)
+    if source is not None and history.holds(source):
+        go_back(history, iteration, source)
+    elif history.got_on:
+        aside = free(folder / "log.jsonl.later")
+        os.replace(history.log, aside)
+        print(f"{history.log} is of a start that left no checkpoint: renamed to {aside.name}")
+    else:
+        rewrite(history, lambda line: not cut_off(line))
+
+
+def go_back(history: History, iteration: int, source: Path) -> None:
+    """Takes the log's lines of later iterations, which will be written again. Later checkpoints of
+    the run are renamed so that `latest` is of this one.
+    """
+    if not history.starts:  # a folder without its log: its run is the one gone on with
+        header = header_of(source)
+        history.starts = [{"config": header, "from": -1, "pictures": header.get("pictures")}]
+    for path in named_as_ours(history.folder / "checkpoint"):
+        if iteration_of(path) > iteration and history.wrote(path) and not path.samefile(source):
+            aside = free(path.with_name(path.name + ".later"))
             os.replace(path, aside)
             print(f"{path} is later than iteration {iteration}: renamed to {aside.name}")
-    log = folder / "log.jsonl"
-    lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
-    kept = [line for line in lines if belongs(line, iteration)]
+    rewrite(history, lambda line: is_kept(line, iteration))
+
+
+def rewrite(history: History, is_kept) -> None:
+    """Leaves in a log the lines that are kept; the last one, too, ends there."""
+    lines = history.lines()
+    kept = [line if line.endswith(b"\n") else line + b"\n" for line in lines if is_kept(line)]
     if kept != lines:
-        with writing(log), replacing(log) as unfinished:
+        with writing(history.log), replacing(history.log) as unfinished:
             unfinished.write_bytes(b"".join(kept))
 
 
-def belongs(line: bytes, iteration: int) -> bool:
-    """Whether a line of the log is of an iteration up to that one, or of a start before it."""
-    try:
-        entry = json.loads(line)
-        by_then = entry["from"] < iteration if "from" in entry else entry["iteration"] <= iteration
-    except (ValueError, TypeError, KeyError):  # cut off by a kill
-        return False
-    return by_then and line.endswith(b"\n")
+def remove_old(history: History, count: int, source) -> None:
+    """Removes the run's periodic checkpoints but the last `count` and `source`, where it began."""
+    found = named_as_ours(history.folder / "checkpoint")
+    found = [path for path in found if is_periodic(path) and history.wrote(path)]
+    for path in sorted(found, key=lambda p: (iteration_of(p), p.name), reverse=True)[count:]:
+        if source is None or path.resolve() != Path(source).resolve():
+            path.unlink()

@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 
 from backend import device
-from backend.terminal import UsageError, number
+from backend.terminal import UsageError, number, seed_number
+from pictures.quality import METRICS, metric_list
 from pictures.sizes import image_size
 from training.schedule import LOSS_NAMES, Config
 
@@ -37,9 +38,8 @@ def switch(group, flag: str, text: str, dest=None) -> None:
 
 def add_network_options(p) -> None:
     g = p.add_argument_group("networks")
-    count = number(int, 1)
-    option(g, "--code_size", "size of z and w, from 1", type=count)
-    option(g, "--n_mlp", "layers of the mapping network, from 1", type=count)
+    option(g, "--code_size", "size of z and w, 1 to 8192", type=number(int, 1, 8192))
+    option(g, "--n_mlp", "layers of the mapping network, 1 to 100", type=number(int, 1, 100))
     option(
         g, "--channel_max", "widest level, 1 to 512; fewer train faster", type=number(int, 1, 512)
     )
@@ -49,17 +49,18 @@ def add_network_options(p) -> None:
 
 def add_optimisation_options(p) -> None:
     g = p.add_argument_group("optimisation")
-    count, rate = number(int, 1), number(float, 0.0)
+    batch, rate = number(int, 1, 2**16), number(float, 0.0)
     option(g, "--loss", "GAN loss", choices=LOSS_NAMES)
     option(g, "--gp_weight", "weight of either loss's gradient penalty, from 0", type=rate)
     switch(g, "--mixing", "mixing regularisation: two styles in nine of ten iterations")
     option(g, "--lr", "learning rate, from 0", type=rate)
     option(g, "--mapping_lr_mult", "factor on it for the mapping network, from 0", type=rate)
-    option(g, "--batch_default", "images per iteration, from 1; --sched has its own", type=count)
+    text = "images per iteration, 1 to 65536; --sched has its own"
+    option(g, "--batch_default", text, type=batch)
     switch(g, "--sched", "the original's learning rates and batches by size")
     option(g, "--ema", "decay per iteration of the average, 0 to 1", type=number(float, 0.0, 1.0))
     switch(g, "--no_flip", "do not mirror images at random", "flip")
-    option(g, "--seed", "everything random follows from it, from 0", type=number(int, 0))
+    option(g, "--seed", "everything random follows from it, 0 to 2^64 - 1", type=seed_number)
 
 
 def add_run_options(p) -> None:
@@ -70,8 +71,12 @@ def add_run_options(p) -> None:
         "that is not damaged"
     )
     g.add_argument("--ckpt", metavar="FILE|latest", help=text)
-    text = "let other options and another number of pictures replace the checkpoint's"
+    text = "let other options and another number of pictures replace the checkpoint's; the size "
+    text += "that it has reached and how far it has faded in stay"
     g.add_argument("--override", action="store_true", help=text)
+    text = "with --ckpt of train.py: begin a stage of that size, to fine-tune what it has learned "
+    text += "(fully grown), or with the next (fading in)"
+    g.add_argument("--restart_at", metavar="SIZE", type=image_size, help=text)
     text = "iterations from one checkpoint to the next, from 1 (default 10000)"
     g.add_argument("--save_every", metavar="N", type=count, default=10_000, help=text)
     text = (
@@ -80,6 +85,19 @@ def add_run_options(p) -> None:
     g.add_argument("--keep", metavar="K", type=count, help=text)
     g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
     device.add_options(g)
+
+
+def add_measuring_options(p) -> None:
+    g = p.add_argument_group("measuring (see metrics.py)")
+    count = number(int, 1)
+    text = "every N iterations add numbers to log.jsonl and keep best.model by the first (default "
+    text += "never)"
+    g.add_argument("--metrics_every", metavar="N", type=count, help=text)
+    text = f"which, comma-separated: {','.join(METRICS)} (default fid or fd_vgg16, kid, precision, "
+    text += "recall)"
+    g.add_argument("--metrics", type=metric_list, metavar="NAMES", help=text)
+    text = "images and pictures of the data, from 4 (default 50000, or as many as the data has)"
+    g.add_argument("--metrics_num", type=number(int, 4), metavar="N", help=text)
 
 
 def parser(description=None) -> argparse.ArgumentParser:
@@ -98,5 +116,6 @@ def parser(description=None) -> argparse.ArgumentParser:
     g.add_argument("--max_iters", type=count, default=3_000_000, help=text)
     add_network_options(p)
     add_optimisation_options(p)
+    add_measuring_options(p)
     add_run_options(p)
     return p

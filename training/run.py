@@ -18,7 +18,7 @@ from training.checkpoint import NVIDIA, VERSION, check_parameters, config_of, re
 from training.folder import check_finite, writing
 from training.losses import LOSSES
 from training.optimizer import Adam, average
-from training.schedule import WAYS, Config
+from training.schedule import START, WAYS, Config
 
 jt = device.load()
 
@@ -147,7 +147,7 @@ class TrainState:
         """
         config = self.config.saved()
         content = {
-            "version": VERSION if config.keys() & set(WAYS) else 1,
+            "version": VERSION if config.keys() & {*START, *WAYS} else 1,
             "config": config,
             "images_seen": self.images_seen,
             "iteration": self.iteration,

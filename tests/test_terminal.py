@@ -1,0 +1,248 @@
+"""What happens to a command when its terminal, its reader or its system is not what it expects."""
+
+import argparse
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from tiny import ROOT
+
+import generate
+import train
+from backend import terminal
+from backend.terminal import LARGEST_SEED, Output, UserError, number
+
+SCRIPTS = ("train", "generate", "style_mixing", "projector", "convert", "dataset", "prepare_data")
+TASK = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from backend import terminal
+def task(args):
+    {}
+    return 7
+terminal.leave(terminal.run("x.py", task, lambda: __import__("argparse").ArgumentParser(), []))
+"""
+
+
+def python(code, *, wait=True, **options):
+    """A task of a script, as a process of its own."""
+    command = [sys.executable, "-c", TASK.format(code), str(ROOT)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    return (subprocess.run if wait else subprocess.Popen)(command, **{**pipes, **options})
+
+
+# Output
+
+
+def test_a_reader_that_goes_away_ends_nothing():
+    process = python(
+        """print("one", flush=True); time.sleep(1)
+    for i in range(9999): print("more" * 9)
+    print("x", file=sys.stderr)""",
+        wait=False,
+    )
+    assert process.stdout.readline() == "one\n"
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait() == 7
+
+
+def test_the_readers_end_leaves_no_words_behind():
+    """Not even of the interpreter, which flushes at its end."""
+    process = python('print("one", flush=True); time.sleep(1); print("two")', wait=False)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 7
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", ">&- 2>&- <&-", ">/dev/full"])
+def test_no_output_at_all(tmp_path, closed):
+    """Nor are the numbers of what is closed given to the files that are opened next."""
+    code = f"""print("lost"); sys.stderr.write("lost")
+    file = open({str(tmp_path / "data")!r}, "w"); assert file.fileno() > 2
+    import os; os.write(1, b"lost") if {closed != ">/dev/full"} else 0
+    file.write("kept"); file.close()"""
+    words = [sys.executable, "-c", TASK.format(code), str(ROOT)]
+    shell = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words])
+    assert shell.returncode == 7 and (tmp_path / "data").read_text() == "kept"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "gbk"])
+def test_what_cannot_be_shown_is_escaped(encoding):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    code = "print('\\u8f93 \\U0001f600 \\udcff'); print('\\u8f93', file=sys.stderr)"
+    done = python(code, env=environment, encoding=encoding)
+    assert done.returncode == 7 and done.stderr.count("\n") == 1
+    assert "\\U0001f600" in done.stdout and "\\udcff" in done.stdout
+
+
+def test_output_of_a_stream_without_bytes():
+    stream = io.StringIO()
+    output = Output(stream)
+    print("text", file=output)
+    output.flush()
+    assert stream.getvalue() == "text\n" and not output.isatty()
+
+
+# Ctrl-C
+
+
+INTERRUPT = """
+import json, signal, subprocess, sys, time
+how = getattr(signal, sys.argv[1])
+process = subprocess.Popen(
+    sys.argv[2:], stdout=-1, stderr=-1, text=True,
+    preexec_fn=lambda: signal.signal(signal.SIGINT, how),
+)
+process.stdout.readline()
+time.sleep(0.2)
+process.send_signal(signal.SIGINT)
+print(json.dumps([*process.communicate(timeout=60), process.returncode]))
+"""
+
+
+def interrupted(code, how="SIG_DFL"):
+    """[stdout, stderr, exit code] of a task that prints a line, then gets a Ctrl-C.
+
+    From a process between: Jittor, loaded here, would end these tests over a child that is killed.
+    """
+    task = [sys.executable, "-c", TASK.format(code), str(ROOT)]
+    command = [sys.executable, "-c", INTERRUPT, how, *task]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("code", ["time.sleep(60)", "sum(iter(int, 1))", "__import__('numpy')"])
+def test_ctrl_c_says_nothing(code):
+    code = f"print('on', flush=True)\n    {code}\n    time.sleep(60)"
+    assert interrupted(code) == ["", "", -signal.SIGINT]  # 130 in a shell
+
+
+def test_ctrl_c_that_is_ignored_stays_so():
+    """As of a job in the background."""
+    assert interrupted("print('on', flush=True); time.sleep(1)", "SIG_IGN") == ["", "", 7]
+
+
+def test_the_handler_before_comes_back():
+    before = signal.getsignal(signal.SIGINT)
+    assert terminal.run("x.py", lambda args: 0, argparse.ArgumentParser, []) == 0
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "error, code, words",
+    [
+        (UserError("a.png is broken"), 1, "x.py: a.png is broken"),
+        (FileNotFoundError(2, "No such file", "a b"), 1, "x.py: a b: No such file"),
+        (OSError(28, "No space left on device"), 1, "x.py: No space left on device: is the disk"),
+        (OSError(37, "No locks available"), 1, "x.py: No locks available: set JITTOR_HOME"),
+        (MemoryError(), 1, "x.py: there is not enough memory"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_get_one_sentence(capsys, error, code, words):
+    def task(args):
+        raise error
+
+    assert terminal.run("x.py", task, argparse.ArgumentParser, []) == code
+    out, err = capsys.readouterr()
+    assert err.startswith(words) and err.count("\n") == 1 and not out
+
+
+LACKS = {
+    "windows": "import sys, signal; sys.modules['fcntl'] = sys.modules['resource'] = None\n"
+    "del signal.SIGHUP, signal.pthread_sigmask, signal.SIGCHLD",
+    "macos": "import os; del os.sched_getaffinity",
+}
+
+
+@pytest.mark.parametrize("system", LACKS)
+def test_another_system_gets_one_sentence(tmp_path, system):
+    (tmp_path / "sitecustomize.py").write_text(LACKS[system])
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for script in SCRIPTS:
+        command = [sys.executable, str(ROOT / f"{script}.py"), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 2 and not done.stdout, script
+        assert done.stderr == (
+            f"{script}.py: this runs on Linux only: take WSL 2 on Windows, on macOS a container or "
+            "a virtual machine\n"
+        )
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    "text", ["1e400", "-1e400", "nan", "NaN", "inf", "-1e-9", "9" * 5000], ids=lambda text: text[:9]
+)
+def test_floats_out_of_range(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="out of range") as e:
+        number(float, 0.0)(text)
+    assert len(str(e.value)) < 120
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9" * 20, "9" * 400, "9" * 5000, "-1", f"{10**15 + 1}"],
+    ids=lambda text: str(len(text)),
+)
+def test_ints_out_of_range(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="out of range") as e:
+        number(int, 0)(text)
+    assert len(str(e.value)) < 120
+
+
+def test_numbers_at_the_edge():
+    assert number(float, 0.0)("1.7976931348623157e308") == sys.float_info.max
+    assert number(float, 0.0)("1e-400") == 0
+    assert number(int, 0)("1000000000000000") == 10**15
+    assert terminal.seed_number("18446744073709551615") == LARGEST_SEED == 2**64 - 1
+    with pytest.raises(argparse.ArgumentTypeError, match="at most 18446744073709551615"):
+        terminal.seed_number("18446744073709551616")
+
+
+@pytest.mark.parametrize(
+    "flag, values",
+    [
+        ("--seed", ["18446744073709551616", "-1", "1e3"]),
+        ("--phase", ["0", "9" * 30, "1e400"]),
+        ("--max_iters", ["9" * 30]),
+        ("--save_every", ["9" * 30, "0"]),
+        ("--keep", ["9" * 30, "0"]),
+        ("--batch_default", ["65537", "9" * 30]),
+        ("--code_size", ["8193"]),
+        ("--n_mlp", ["101"]),
+        ("--lr", ["1e309", "nan", "-0.1"]),
+        ("--gp_weight", ["inf"]),
+        ("--mapping_lr_mult", ["1e400"]),
+        ("--ema", ["nan", "1.0000001"]),
+        ("--init_size", ["9" * 400]),
+    ],
+)
+def test_training_numbers_have_a_range(capsys, flag, values):
+    for value in values:
+        with pytest.raises(SystemExit) as e:
+            train.main(["nowhere", f"{flag}={value}"])
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert e.value.code == 2 and f"argument {flag}: " in error and len(error) < 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--seeds=0-18446744073709551616", "--seeds=0-9999999999", "--seeds=" + "9" * 5000]
+    + ["--seeds=0-9999998,0-9999998", "--batch=65537", "--frames=9999999999", "--n_row=10001"]
+    + ["--images=10000001", "--seed=18446744073709551616", "--mixing_levels=0-" + "9" * 5000],
+    ids=lambda words: words[:30],
+)
+def test_figures_numbers_have_a_range(capsys, words):
+    with pytest.raises(SystemExit) as e:
+        generate.main(["nowhere", words])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert e.value.code == 2 and len(error) < 250
