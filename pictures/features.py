@@ -92,9 +92,10 @@ def kept_file(collection: Collection, indices, extractor: Extractor) -> Path:
     return our_cache() / name
 
 
-def data_features(collection: Collection, indices, extractor: Extractor, batch: int, bar):
-    """Features of some pictures of the data (n, d), from the cache if they are there. Without room
-    for them there they are computed each time, after a line that says so.
+def data_features(collection: Collection, indices, extractor: Extractor, batches, bar):
+    """Features of some pictures of the data (n, d), from the cache if they are there, else of
+    `batches` of their pixels. Without room for them there they are computed each time, after a line
+    that says so.
     """
     path = kept_file(collection, indices, extractor)
     try:
@@ -104,7 +105,7 @@ def data_features(collection: Collection, indices, extractor: Extractor, batch: 
             return found
     except (OSError, ValueError, EOFError):  # not there, or damaged
         pass
-    found = features_of(collection.batches(indices, batch), extractor, bar)
+    found = features_of(batches, extractor, bar)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished, open(unfinished, "wb") as f:

@@ -120,10 +120,9 @@ class Judge:
             collection = self.data.at(size)
             count = self.data.length if self.request.full else self.num
             indices = chosen(collection.length, count)
+            pixels = self.unless_stopped(collection.batches(indices, self.request.batch))
             with self.bar(len(indices), "data") as bar:
-                features = data_features(
-                    collection, indices, self.extractor, self.request.batch, bar
-                )
+                features = data_features(collection, indices, self.extractor, pixels, bar)
             self.known[size] = features, "_full" if len(features) == self.data.length else ""
         return self.known[size]
 

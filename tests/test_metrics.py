@@ -404,12 +404,17 @@ def test_higher_is_better_of_recall(tmp_path):
     assert found.best(16, {"recall": {"r": 0.1}})
 
 
-def test_a_signal_ends_measuring(checkpoint, lmdb, random_vgg16):
+@pytest.mark.parametrize("batches", [0, 2, 7, 12])
+def test_a_signal_ends_measuring(checkpoint, lmdb, random_vgg16, computed, monkeypatch, batches):
+    """While the data, images or paths are looked at: 5 batches each."""
+    monkeypatch.setattr(quality, "perceptual_distance", lambda *_: lambda a, b: np.ones(len(a)))
     generator, _, _, alpha = load_generator(checkpoint)
-    asked = iter([False, False, True])
-    judge = Judge(open_data(lmdb), Request(("fd_vgg16",), batch=2), stop=partial(next, asked))
+    asked = iter([False] * batches + [True])
+    request = Request(("fd_vgg16", "ppl_w"), batch=2)
+    judge = Judge(open_data(lmdb), request, stop=partial(next, asked))
     with pytest.raises(Stopped):
         judge.measure_artist(Artist(generator, 2, alpha))
+    assert len(computed) == min(batches, 10) and next(asked, "all") == "all"
 
 
 def test_measuring_options_without_measuring(lmdb, tmp_path, capsys):
