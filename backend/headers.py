@@ -26,13 +26,17 @@ def precompile(jt) -> None:
 
 def compiled(jt, header: Path) -> bool:
     """Compiles the header, all or nothing. Whether that worked."""
-    header.parent.mkdir(exist_ok=True)
-    text = "".join(f'#include "{name}"\n' for name in NAMES)
-    header.write_text(text, encoding="utf-8")
     unfinished = header.with_name(f"{os.getpid()}.gch")
     options = LINKING.sub("", jt.flags.cc_flags)
     command = f'"{jt.flags.cc_path}" {options} {MACROS} -x c++-header "{header}" -o "{unfinished}"'
-    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode == 0:
+    try:
+        header.parent.mkdir(exist_ok=True)
+        text = "".join(f'#include "{name}"\n' for name in NAMES)
+        header.write_text(text, encoding="utf-8")
+        subprocess.run(
+            command, shell=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         os.replace(unfinished, header.with_suffix(".h.gch"))
-    return done.returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
