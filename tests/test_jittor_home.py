@@ -147,7 +147,10 @@ def test_home_that_jittor_cannot_use(tmp_path, text):
     (tmp_path / ".cache" / "jittor" / "config.json").write_text(text, encoding="utf-8")
     environment = {**os.environ, "HOME": str(tmp_path)}
     environment.pop("JITTOR_HOME", None)
-    code = "from backend import jittor_home as j, terminal; exit(terminal.run('x', j.load, 'cpu'))"
+    code = (
+        "from argparse import ArgumentParser; from backend import jittor_home, terminal; "
+        "exit(terminal.run('x', lambda _: jittor_home.load('cpu'), ArgumentParser, []))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
     )
@@ -168,12 +171,12 @@ def fake(tmp_path):
     def run(jittor, *arguments):
         (tmp_path / "jittor" / "__init__.py").write_text(f"__version__ = '9.0.0'\n{jittor}")
         (tmp_path / "program.py").write_text(
-            "import os, sys\nfrom backend import jittor_home, terminal\n"
-            "def task():\n"
+            "import argparse, os, sys\nfrom backend import jittor_home, terminal\n"
+            "def task(_):\n"
             "    jt = jittor_home.load('cpu', print)\n"
             "    cache = os.path.basename(jt.jittor_utils.cache_path)\n"
             "    print(jt.__version__, sys.argv[1:], cache)\n"
-            "sys.exit(terminal.run('program', task))\n"
+            "sys.exit(terminal.run('program', task, argparse.ArgumentParser, []))\n"
         )
         environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "cache_name": "default"}
         done = subprocess.run(
