@@ -1,9 +1,16 @@
 # make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU.
-# make test: the tests. PYTHON picks the interpreter (3.8 to 3.12).
+# make test: the tests. PYTHON picks the interpreter (3.8 to 3.14); another one than before makes the
+# environment anew, without it the one that made the environment is taken.
 
-PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PYTHON ?= $(shell command -v "$$(cat $(VENV)/made-by 2>/dev/null)" || echo python3)
+
+# Says where PYTHON really is, or ends if it cannot work (as backend/supported.py, of which there may
+# be nothing yet)
+WHICH = import os, sys; (3, 8) <= sys.version_info[:2] <= (3, 14) or sys.exit( \
+	"PYTHON must be Python 3.8 to 3.14, $(PYTHON) is %d.%d" % sys.version_info[:2]); \
+	print(os.path.realpath(sys.executable))
 
 # A small network that learns quickly: 40 channels, two layers of mapping, rates above the paper's
 DEMO = --init_size 16 --max_size 32 --phase 18000 --loss r1 --no_flip \
@@ -25,15 +32,24 @@ demo-hour: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests
 
-$(VENV)/installed: requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -r requirements.txt
+$(VENV)/installed: requirements.txt $(VENV)/made-by
+	$(BIN)/python -m pip install -q --no-deps -r requirements.txt
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed requirements-test.txt requirements-metrics.txt
-	$(BIN)/python -m pip install -q -r requirements-test.txt
-	$(BIN)/python -m pip install -q --no-deps -r requirements-metrics.txt
+$(VENV)/installed-test: requirements-test.txt requirements-metrics.txt $(VENV)/installed
+	$(BIN)/python -m pip install -q --no-deps -r requirements-test.txt -r requirements-metrics.txt
 	touch $@
+
+# Written last, so that an environment that was not finished is made anew too
+$(VENV)/made-by: FORCE
+	@python=$$($(PYTHON) -c '$(WHICH)') || exit 1; \
+	if [ "$$python" != "$$(cat $@ 2>/dev/null)" ]; then \
+		echo "$(VENV): an environment of $$python"; \
+		if [ -e $(VENV)/pyvenv.cfg ]; then rm -r $(VENV); fi; \
+		"$$python" -m venv $(VENV) && echo "$$python" > $@; \
+	fi
+
+FORCE:
 
 clean:
 	rm -rf $(VENV) demo

@@ -1,8 +1,15 @@
-"""Tells what a checkpoint holds, ours or another's, and exports it to PyTorch.
+"""Tells what a checkpoint holds, ours or another's, exports it to PyTorch, makes it one of ours.
 
 python convert.py checkpoint/train_step-6.model                      # what it holds
 python convert.py checkpoint/train_step-6.model --export torch.pth   # for the original
+python convert.py karras2019stylegan-ffhq-1024x1024.pkl --out ffhq.model     # one of ours
 """
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import argparse
 import dataclasses
@@ -12,19 +19,25 @@ import os
 from backend import terminal
 from backend.terminal import UsageError
 from formats import original, pytorch
+from formats.files import CheckpointError
 from formats.original import OPTIMIZERS, PARTS
+from pictures.sizes import image_size
 from training.checkpoint import check_parameters, config_of, read_checkpoint
+from training.continuation import take_optimizer
+from training.schedule import WAYS
 
 
 def describe(content: dict) -> str:
     """What a checkpoint holds, for people."""
     config = config_of(content)
     rows = {"written by": content["written_by"]}
-    if content["size"] is not None:
+    if content["written_by"] == "train.py":
         rows["counters"] = f"iteration {content['iteration']}, {content['images_seen']} images seen"
+        rows["config"] = json.dumps(config.saved())
+    if content["size"] is not None:
         rows["stage"] = f"{content['size']} px, alpha {content['alpha']:.3g}"
-        rows["config"] = json.dumps(dataclasses.asdict(config))
-    names = ("code_size", "n_mlp", "channel_max", "from_rgb_activate")
+    ways = [name for name in WAYS if name in config.saved()]
+    names = ("code_size", "n_mlp", "channel_max", "from_rgb_activate", *ways)
     rows["networks"] = ", ".join(f"{name} {getattr(config, name)}" for name in names)
     for part in PARTS.values():
         arrays = content[part]
@@ -50,6 +63,11 @@ def export(content: dict, path, out) -> None:
     from training.run import new_discriminator, new_generator  # these import Jittor
 
     config = config_of(content)
+    if config.saved().keys() & set(WAYS):
+        raise CheckpointError(
+            f"{path} holds networks of NVIDIA's kind, with another order of bias and blur: the "
+            "PyTorch original cannot compute them"
+        )
     generator = dict(new_generator(config).named_parameters())
     discriminator = dict(new_discriminator(config).named_parameters())
     networks = {"generator": generator, "discriminator": discriminator, "g_running": generator}
@@ -63,12 +81,38 @@ def export(content: dict, path, out) -> None:
     for name, network in OPTIMIZERS.items():
         if network in values:
             parameters = networks[network]
-            state = original.adam_state(content, name, parameters, path)
-            if state is not None:
-                check_parameters(parameters, state["v"], path, name)
+            try:
+                state = original.adam_state(content, name, parameters, path)
+                if state is not None:
+                    check_parameters(parameters, state["v"], path, name)
+            except CheckpointError as e:
+                print(f"convert.py: {e}: it starts afresh", file=sys.stderr)
+                state = None
             groups = original.parameter_groups(parameters, name)
             values[name] = original.torch_adam(state, groups, config.lr, config.mapping_lr_mult)
     pytorch.write(out, values)
+
+
+def make_own(content: dict, path, size, out) -> None:
+    """Writes what another program's checkpoint at `path` holds as one of train.py's, at iteration
+    0. Raises CheckpointError when it lacks a network or one does not fit.
+    """
+    from training.run import TrainState  # imports Jittor
+
+    if content["written_by"] == "train.py":
+        raise UsageError(f"{path} is a checkpoint of train.py already: leave --out out")
+    if (content["size"] or size) != (size or content["size"]):
+        raise UsageError(f"{path} is of {content['size']} px: leave --size out")
+    size = content["size"] or size
+    if size is None:
+        raise UsageError(f"{path} does not tell its size in pixels: give it with --size")
+    sizes = {"init_size": size, "max_size": size, **content["config"]}
+    config = dataclasses.replace(config_of({"config": sizes}), fade_first=False)
+    run = TrainState.with_networks(path, content, config)
+    for name in OPTIMIZERS:
+        take_optimizer(run, name, path, content, "convert.py")
+    alpha = 1.0 if content["alpha"] is None else content["alpha"]
+    run.save(out, alpha, size)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,19 +124,26 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("ckpt", metavar="CKPT", help="checkpoint")
     text = "write it as the original's generate.py and train.py --ckpt load it in PyTorch"
     p.add_argument("--export", metavar="OUT", help=text)
+    p.add_argument("--out", metavar="OUT", help="write it as a checkpoint of train.py")
+    text = "pixels, for --out of a checkpoint that does not tell"
+    p.add_argument("--size", type=image_size, help=text)
     p.add_argument("--overwrite", action="store_true", help="replace OUT when it exists")
     return p
 
 
 def convert(args) -> None:
     """Does what the command line asks for."""
-    if args.export and os.path.exists(args.export) and not args.overwrite:
-        raise UsageError(f"{args.export} exists: give --overwrite to replace it")
+    for out in (args.export, args.out):
+        if out and os.path.exists(out) and not args.overwrite:
+            raise UsageError(f"{out} exists: give --overwrite to replace it")
     content = read_checkpoint(args.ckpt)
     print(describe(content))
     if args.export:
         export(content, args.ckpt, args.export)
         print(f"wrote {args.export}")
+    if args.out:
+        make_own(content, args.ckpt, args.size, args.out)
+        print(f"wrote {args.out}")
 
 
 def main(argv=None) -> int:

@@ -4,6 +4,12 @@ python dataset.py lmdb                       # what is in it, and a contact shee
 python dataset.py lmdb --out sheet.png --n_row 8 --n_col 16
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import functools
 import os

@@ -9,12 +9,17 @@ Inception's weights, fd_vgg16 with VGG16's. fd_vgg16 is no FID, and compares onl
 same size and number. Appends to results/metric-{name}.jsonl, in the format of NVIDIA's stylegan3.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
 import contextlib
 import json
 import time
 from argparse import Namespace
-from pathlib import Path
 from typing import NamedTuple
 
 from backend import device, terminal

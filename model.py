@@ -126,15 +126,20 @@ class Blur(nn.Module):
 
 class UpsamplingLayers(nn.Sequential):
     """(Upsample, EqualConv2d, Blur) or (FusedUpsample, Blur): one operator computes in one pass
-    what they would in turn, with a quarter of the multiplications.
+    what they would in turn, with a quarter of the multiplications. With `bias_after_blur` the bias
+    comes last, as NVIDIA's networks have it.
     """
+
+    def __init__(self, *layers, bias_after_blur: bool = False):
+        super().__init__(*layers)
+        self.bias_after_blur = bias_after_blur
 
     def execute(self, x):
         conv = self[-2]
         w, scale, bias = conv.parts()
         fused = isinstance(conv, FusedUpsample)
         y = (ops.conv_transpose2d_blur if fused else ops.upsample_conv2d_blur)(x, w, scale)
-        return y + bias * ops.blurred_ones(*y.shape[2:])
+        return y + (bias if self.bias_after_blur else bias * ops.blurred_ones(*y.shape[2:]))
 
 
 class DownsamplingLayers(nn.Sequential):
@@ -189,12 +194,13 @@ class AdaptiveInstanceNorm(nn.Module):
     before it is part of the same operator.
     """
 
-    def __init__(self, channels: int, style_dim: int):
+    def __init__(self, channels: int, style_dim: int, eps: float = 1e-5):
+        self.eps = eps
         self.style = EqualLinear(style_dim, channels * 2)
         self.style.linear.bias = jt.array(np.repeat([1.0, 0.0], channels).astype("float32"))
 
     def execute(self, x, w):
-        return ops.styled_activation(x, self.style(w))
+        return ops.styled_activation(x, self.style(w), self.eps)
 
 
 class ConstantInput(nn.Module):
@@ -210,41 +216,45 @@ class ConstantInput(nn.Module):
 class StyledConvBlock(nn.Module):
     """One level of the synthesis network (figure 1b)."""
 
-    def __init__(self, c_in: int, c_out: int, style_dim: int, step: int):
+    def __init__(self, c_in, c_out, style_dim, step, norm_eps=1e-5, bias_after_blur=False):
         if step == 0:
             self.conv1 = ConstantInput(c_in)
-        elif step < FUSED_FROM:
-            self.conv1 = UpsamplingLayers(Upsample(), EqualConv2d(c_in, c_out, 3), Blur())
         else:
-            self.conv1 = UpsamplingLayers(FusedUpsample(c_in, c_out), Blur())
+            fused = step >= FUSED_FROM
+            conv = (
+                [FusedUpsample(c_in, c_out)] if fused else [Upsample(), EqualConv2d(c_in, c_out, 3)]
+            )
+            self.conv1 = UpsamplingLayers(*conv, Blur(), bias_after_blur=bias_after_blur)
         self.noise1 = NoiseInjection(c_out)
-        self.adain1 = AdaptiveInstanceNorm(c_out, style_dim)
+        self.adain1 = AdaptiveInstanceNorm(c_out, style_dim, norm_eps)
         self.conv2 = EqualConv2d(c_out, c_out, 3)
         self.noise2 = NoiseInjection(c_out)
-        self.adain2 = AdaptiveInstanceNorm(c_out, style_dim)
+        self.adain2 = AdaptiveInstanceNorm(c_out, style_dim, norm_eps)
 
     def execute(self, x, w, noise):
-        """x (n, c_in, h, h) or n at the first level, w (n, style_dim), noise (n, 1, 2h, 2h) -> (n,
-        c_out, 2h, 2h)
+        """x (n, c_in, h, h) or n at the first level, w (n, style_dim), noise (n, 1, 2h, 2h) or one
+        for each layer (n, 2, 2h, 2h) -> (n, c_out, 2h, 2h)
         """
-        x = self.adain1(self.noise1(self.conv1(x), noise), w)
-        return self.adain2(self.noise2(self.conv2(x), noise), w)
+        one = noise.shape[1] == 1
+        first, second = (noise, noise) if one else (noise[:, :1], noise[:, 1:])
+        x = self.adain1(self.noise1(self.conv1(x), first), w)
+        return self.adain2(self.noise2(self.conv2(x), second), w)
 
 
 class Generator(nn.Module):
     """The synthesis network: one style per level -> an image."""
 
-    def __init__(self, code_dim: int = 512, channel_max: int = 512):
+    def __init__(self, code_dim: int = 512, channel_max: int = 512, **ways):
         c = widths(channel_max)
         levels = range(MAX_STEP + 1)
         self.progression = nn.ModuleList(
-            [StyledConvBlock(c[max(i - 1, 0)], c[i], code_dim, i) for i in levels]
+            [StyledConvBlock(c[max(i - 1, 0)], c[i], code_dim, i, **ways) for i in levels]
         )
         self.to_rgb = nn.ModuleList([EqualConv2d(c[i], 3, 1) for i in levels])
 
     def execute(self, styles, noise, step: int, alpha=None):
-        """styles: step + 1 times (n, code_dim); noise: step + 1 times (n, 1, 4 * 2^i, 4 * 2^i) ->
-        (n, 3, size, size)
+        """styles: step + 1 times (n, code_dim); noise: step + 1 times (n, 1 or 2, 4 * 2^i, 4 * 2^i)
+        -> (n, 3, size, size)
         """
         x, below = styles[0].shape[0], None
         for i in range(step + 1):
@@ -261,12 +271,13 @@ class StyledGenerator(nn.Module):
     """Mapping network `style` and synthesis network `generator`.
 
     code_dim: size of z and w. n_mlp: layers of the mapping. channel_max: widest level (512 is the
-    original).
+    original). NVIDIA's own networks have two noise maps a level, other `ways` (norm_eps and
+    bias_after_blur of StyledConvBlock) and a known mean style: `stored_mean` (1, code_dim).
     """
 
-    def __init__(self, code_dim: int = 512, n_mlp: int = 8, channel_max: int = 512):
-        self.code_dim = code_dim
-        self.generator = Generator(code_dim, channel_max)
+    def __init__(self, code_dim=512, n_mlp=8, channel_max=512, noise_maps=1, **ways):
+        self.code_dim, self.noise_maps, self.stored_mean = code_dim, noise_maps, None
+        self.generator = Generator(code_dim, channel_max, **ways)
         layers = [PixelNorm()]
         for _ in range(n_mlp):
             layers += [EqualLinear(code_dim, code_dim), LeakyReLU()]
@@ -281,10 +292,10 @@ class StyledGenerator(nn.Module):
         return self.mapping(z).mean(dim=0, keepdims=True)
 
     def draw_noise(self, n: int, step: int):
-        """Fresh noise maps of an image: step + 1 times (n, 1, 4 * 2^i, 4 * 2^i) from Jittor's
-        generator.
+        """Fresh noise maps of an image: step + 1 times (n, noise_maps, 4 * 2^i, 4 * 2^i) from
+        Jittor's generator.
         """
-        return [jt.randn((n, 1, 4 * 2**i, 4 * 2**i)) for i in range(step + 1)]
+        return [jt.randn((n, self.noise_maps, 4 * 2**i, 4 * 2**i)) for i in range(step + 1)]
 
     def synthesis(self, w, noise=None, step: int = 0, alpha=None):
         """w: one (n, code_dim) for all levels, or a list of one per level; noise: see `draw_noise`
@@ -304,7 +315,7 @@ class StyledGenerator(nn.Module):
         """`synthesis` from arrays to an array, some images at a time to bound the memory.
 
         w (n, code_dim), or (n, step + 1, code_dim) with a style for each level; noise: step + 1
-        arrays (n, 1, 4 * 2^i, 4 * 2^i) -> (n, 3, size, size)
+        arrays, see `draw_noise` -> (n, 3, size, size)
         """
         images = []
         for i in range(0, len(w), batch):
@@ -380,22 +391,30 @@ class ConvBlock(nn.Module):
         return self.conv2(self.conv1(x))
 
 
-def minibatch_stddev(x):
+def minibatch_stddev(x, group: int = 0):
     """Appends a channel with one number: the mean over everything of the batch's standard deviation
-    (ProGAN, 3).
+    (ProGAN, 3). With `group`, that of groups of so many: of 8 images 0 2 4 6 and 1 3 5 7.
     """
-    d = x - x.mean(dim=0, keepdims=True)
-    deviation = jt.sqrt((d * d).mean(dim=0) + 1e-8).mean(dims=(1, 2)).mean()
     n, c, h, w = x.shape
+    group = min(group or n, n)
+    if n % group:
+        raise ValueError(f"{n} images are no groups of {group}")
+    d = x.reshape(group, n // group, c, h, w)
+    d = d - d.mean(dim=0, keepdims=True)
+    deviation = jt.sqrt((d * d).mean(dim=0) + 1e-8).mean(dims=(2, 3)).mean(dim=1)  # (n / group,)
+    deviation = deviation.broadcast([group, n // group], [0]).reshape(n, 1, 1, 1)
     padded = x.reindex([n, c + 1, h, w], ["i0", "i1", "i2", "i3"])  # a channel of zeros
     last = np.arange(c + 1).reshape(1, -1, 1, 1) == c
     return padded + deviation * jt.array(last.astype(str(x.dtype))).stop_grad()
 
 
 class Discriminator(nn.Module):
-    """Images -> scores, higher for real. Lists start with the largest size, as the original's."""
+    """Images -> scores, higher for real. Lists start with the largest size, as the original's.
+    stddev_group: see `minibatch_stddev`.
+    """
 
-    def __init__(self, from_rgb_activate: bool = True, channel_max: int = 512):
+    def __init__(self, from_rgb_activate=True, channel_max: int = 512, stddev_group: int = 0):
+        self.stddev_group = stddev_group
         c = widths(channel_max)
         steps = range(MAX_STEP, -1, -1)
         self.progression = nn.ModuleList(
@@ -415,7 +434,8 @@ class Discriminator(nn.Module):
             if i == step and is_fading(step, alpha):
                 skip = self.from_rgb[MAX_STEP - step + 1](ops.avg_pool2(image))
                 x = (1 - alpha) * skip + alpha * x
-        x = self.progression[MAX_STEP](minibatch_stddev(x))
+        group = [self.stddev_group] if self.stddev_group else []
+        x = self.progression[MAX_STEP](minibatch_stddev(x, *group))
         return self.linear(x.reshape(x.shape[:2]))
 
     def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:

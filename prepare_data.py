@@ -2,26 +2,29 @@
 
     python prepare_data.py --out lmdb/faces ~/faces
     python prepare_data.py --out lmdb/ffhq ffhq.zip --n_worker 8
+    python prepare_data.py --out lmdb/church church_outdoor_train_lmdb
     python prepare_data.py --out lmdb/digits mnist
     python prepare_data.py --out lmdb/symbols --format png symbols
 
-A folder gives the pictures at any depth below it, a zip file those in it, both in the order of
-their sorted paths; `mnist` the 60,000 training digits in the package jittor_offline; `symbols` the
+A folder gives the pictures at any depth below it, a zip or tar file those in it, both in the order
+of their sorted paths, but for hidden folders and files; an LMDB of LSUN gives its values in the
+order of their keys; `mnist` the 60,000 training digits in the package jittor_offline; `symbols` the
 distinct symbols of TrueType fonts, each in a colour of its own. (Folders of these names: ./mnist,
 ./symbols.) A file that cannot be read is left out and named at the end, with exit code 3.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import argparse
-import errno
 import hashlib
 import os
 import shutil
 import signal
-import sys
-import threading
-import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 
@@ -31,65 +34,18 @@ from tqdm import tqdm
 
 from backend import terminal
 from backend.terminal import UsageError, number, printable
-from pictures.ahead import in_order
-from pictures.encode import encode
+from pictures.files import Choice
+from pictures.reading import error_text
 from pictures.sizes import SIZES, joined
-from pictures.sources import SYMBOL_COUNT, Digits, Folder, SourceGone, Symbols, Zip, error_text
+from pictures.sources import Digits, open_source
 from pictures.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
+from pictures.symbols import SYMBOL_COUNT, Symbols
+from pictures.workers import results
 
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
-CHUNK = 8  # pictures per message to a worker
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
-# Trouble that is not one picture's
-FATAL = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 SKIPPED = 3  # exit code: done, but for files that could not be read
-
-
-class Worker:
-    """What a process of the pool does. It holds the source, so that messages are indices only."""
-
-    source, settings = None, None
-
-    @classmethod
-    def start(cls, source, settings, parent, lock):
-        cls.source, cls.settings = source, settings
-        os.close(lock)  # else the output would stay locked as long as an orphan lives
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a Ctrl-C the parent alone stops the work
-        warnings.simplefilter("ignore")  # of Pillow, about files that it can read nevertheless
-        threading.Thread(target=cls.end_with, args=(parent,), daemon=True).start()
-
-    @staticmethod
-    def end_with(parent):
-        """Ends this process soon after a parent that was killed and could not end it."""
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    @classmethod
-    def encode(cls, start, stop):
-        """For each picture from start to stop: encode's result, or why there is none."""
-        results = []
-        for i in range(start, stop):
-            try:
-                with cls.source.load(i) as picture:
-                    results.append(encode(picture, cls.settings))
-            except Exception as error:  # Pillow's plugins raise nearly anything on broken files
-                if isinstance(error, SourceGone) or getattr(error, "errno", None) in FATAL:
-                    raise
-                results.append(error_text(error))
-        return results
-
-
-def results(source, settings, start, n_worker, lock):
-    """Worker.encode's results picture by picture, in order; the work is done ahead."""
-    total = settings["count"]
-    tasks = ((i, min(i + CHUNK, total)) for i in range(start, total, CHUNK))
-    pool = ProcessPoolExecutor(
-        n_worker, initializer=Worker.start, initargs=(source, settings, os.getpid(), lock)
-    )
-    with pool, closing(in_order(pool, Worker.encode, tasks, ahead=2 * n_worker)) as chunks:
-        for chunk in chunks:
-            yield from chunk
+RULES = 2  # of which files are pictures and of their colours; sets that note none follow the first
 
 
 def write(kind, out, source, about, args, lock):
@@ -111,11 +67,12 @@ def write(kind, out, source, about, args, lock):
                 if args.strict:
                     raise DataError(f"{printable(source.names[i])}: {result} (--strict).")
             else:
-                values, enlarged = result
+                values = result.values
                 records += zip(settings["sizes"], [about["kept"]] * len(values), values)
                 held += sum(map(len, values))
                 about["kept"] += 1
-                about["enlarged"] += enlarged
+                about["enlarged"] += result.enlarged
+                about["dim"] = about.get("dim", 0) + result.dim
             about["done"] = i + 1
             progress.update()
             if records and (held >= COMMIT_BYTES or i + 1 - begun >= COMMIT_PICTURES):
@@ -131,27 +88,26 @@ def write(kind, out, source, about, args, lock):
 def smallest(source, count, pad):
     """(pixels, name) of the smallest of the first `count` pictures that is not below every size.
 
-    The shorter side counts, with `pad` the longer. Opens every header. DataError if there is none.
+    The shorter side counts, with `pad` the longer. Reads every header. DataError if there is none.
     """
-    found, problems = [], []
-    headers = tqdm(source.names[:count], desc="checking", unit="img", leave=False, disable=None)
+    found, small, broken = [], [], []
+    names = tqdm(source.names[:count], desc="checking", unit="img", leave=False, disable=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for i, name in enumerate(headers):
+        for i, name in enumerate(names):
             try:
-                with source.load(i) as picture:
-                    side = (max if pad else min)(picture.size)
+                side = (max if pad else min)(source.size(i))
             except Exception as error:  # told again, and the file skipped, when its turn comes
-                problems.append(f"{printable(name)}: {error_text(error)}")
+                broken.append(f"{printable(name)}: {error_text(error)}")
                 continue
             if side >= DEFAULT_SIZES[0]:
                 found.append((side, printable(name)))
             else:
-                problems.append(f"{printable(name)} is only {side} pixels wide or high")
+                small.append(f"{printable(name)} is only {side} pixels wide or high")
     if not found:
         raise DataError(
-            f"None of {len(problems)} pictures can be used, the first because {problems[0]}: "
-            "name others, or give --sizes."
+            f"None of {count} pictures can be used, the first because {(small or broken)[0]}: "
+            f"name others{', or give --sizes' if small else ''}."
         )
     return min(found)
 
@@ -161,16 +117,21 @@ def default_sizes(side):
     return [size for size in DEFAULT_SIZES if size <= side]
 
 
-def new_source(args):
-    """The source that the command line names."""
+def new_source(args, about, out):
+    """The source that the command line names, as `about` was begun with."""
     if args.path == "mnist":
         return Digits()
     if args.path == "symbols":
         return Symbols(args.font, args.seed, args.max_images or SYMBOL_COUNT)
-    return (Folder if os.path.isdir(args.path) else Zip)(args.path)
+    return open_source(args.path, Choice(earlier=bool(about) and rules_of(about) < 2), out)
 
 
-def new_settings(args, source, sizes, enlarge):
+def rules_of(about):
+    """Which RULES a set was begun with."""
+    return about["settings"].get("rules", 1)
+
+
+def new_settings(args, source, sizes, enlarge, rules=RULES):
     """All that determines the bytes written, to tell a resumed run's from those it began with."""
     count = picture_count(args, source)
     identities = hashlib.sha1()
@@ -185,6 +146,8 @@ def new_settings(args, source, sizes, enlarge):
         "pad": args.pad,
         "background": list(args.background),
         "seed": args.seed,
+        "stretch": args.stretch,
+        "rules": rules,
         "count": count,
         "pictures": identities.hexdigest(),
     }
@@ -209,8 +172,8 @@ def fresh(args, source):
 
 def resumed(args, source, about, out):
     """`about`, as a run before noted it at `out`; DataError unless this one would go on alike."""
-    was = about["settings"]
-    now = new_settings(args, source, args.sizes or was["sizes"], was["enlarge"])
+    was = {"stretch": False, **about["settings"]}  # sets of earlier versions do not note it
+    now = new_settings(args, source, args.sizes or was["sizes"], was["enlarge"], rules_of(about))
     for name, value in was.items():
         if name == "pictures" and value != now[name]:
             raise DataError(
@@ -236,8 +199,8 @@ def check_output(args, kind, out):
         raise UsageError(f"{out} exists: go on with it by --resume, replace it by --overwrite")
 
 
-def report(about, out):
-    """Prints the counts and what was skipped. Returns the exit code."""
+def report(about, source, out):
+    """Prints the counts, what was skipped and what was left out. Returns the exit code."""
     for name, reason in about["skipped"]:
         print(f"skipped {printable(name)}: {reason}", file=sys.stderr)
     if not about["kept"]:
@@ -249,7 +212,10 @@ def report(about, out):
         notes.append(f"{len(about['skipped']):,} skipped")
     if about["enlarged"]:
         notes.append(f"{about['enlarged']:,} enlarged to fill {sizes[-1]} px")
-    print(", ".join(notes))
+    if about.get("dim"):
+        notes.append(f"{about['dim']:,} dark as with fewer bits in 16 (see --stretch)")
+    left_out = source.left_out()
+    print(", ".join(notes) + (f"; left out: {left_out}" if left_out else ""))
     return SKIPPED if about["skipped"] else 0
 
 
@@ -258,12 +224,12 @@ def prepare(args):
     out, kind = (args.folders, TreeWriter) if args.folders else (args.out, LmdbWriter)
     with locked(out) as lock:
         check_output(args, kind, out)
-        source = new_source(args)
         about = kind.read_about(out) if args.resume else {}
+        source = new_source(args, about, out)
         about = resumed(args, source, about, out) if about else fresh(args, source)
         if not about["complete"]:
             write(kind, out, source, about, args, lock)
-    return report(about, out)
+    return report(about, source, out)
 
 
 # The command line
@@ -307,6 +273,10 @@ def add_picture_options(group):
     add("--pad", action="store_true", help=text)
     text = "for --pad and where pictures are transparent (default white)"
     add("--background", type=colour, default=colour("white"), metavar="COLOUR", help=text)
+    text = (
+        "spread greys of 16 bits, and what else has more than 8, over the values that a file uses"
+    )
+    add("--stretch", action="store_true", help=text)
     text = f"only the first N pictures, from 1 (default all; of symbols {SYMBOL_COUNT})"
     add("--max_images", type=number(int, 1), metavar="N", help=text)
     text = "of symbols: a TrueType font, repeatable (default DejaVu Sans, Serif and Sans Mono)"
@@ -319,7 +289,7 @@ def parser():
     result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    text = "folder or zip file of pictures, or mnist, or symbols"
+    text = "folder, zip or tar of pictures, LMDB of LSUN, or mnist, or symbols"
     result.add_argument("path", metavar="PATH|mnist|symbols", help=text)
     group = result.add_argument_group("pictures")
     add_picture_options(group)
@@ -360,7 +330,7 @@ def check_usage(args):
         return
     if not os.path.isfile(args.path) and not os.path.isdir(args.path):
         raise UsageError(
-            f"{args.path} does not exist: name a folder or zip of pictures, mnist or symbols"
+            f"{args.path} does not exist: name a folder or archive of pictures, mnist or symbols"
         )
     places = os.path.realpath(args.path), os.path.realpath(out)
     if os.path.commonpath(places) in places:
@@ -369,9 +339,8 @@ def check_usage(args):
 
 def free_space(folder):
     """A remark for errors: of a full disk LMDB says only that it could not write."""
-    if not os.path.isdir(folder):
-        return ""
-    return f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free there)"
+    there = next((f for f in (folder, os.path.dirname(folder) or ".") if os.path.isdir(f)), None)
+    return f" ({shutil.disk_usage(there).free / 2**20:,.0f} MiB are free there)" if there else ""
 
 
 def interrupt(number, frame):

@@ -9,27 +9,32 @@ which it has from B: coarse (4 and 8 px) in the first rows, middle (16 and 32 px
 or with -e to NAME/style_mixing/style_mixing.png.
 """
 
-import argparse
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
+import argparse
 
 from tqdm import tqdm
 
 from backend import terminal
 from backend.terminal import number
-from generate import LEVELS, add_image_options, header, mixing_rows, new_artist, notes, seeds_of
+from generate import add_image_options, new_artist, notes
+from pictures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
 from pictures.grid import save_png, stack
 
 
 def figure(artist, options):
     """Rows of images: B's, then for each band `rows` of A mixed with every B."""
     bands = [levels for levels in LEVELS.values() if levels[0] <= artist.step]
+    rows = [options.cols + i * options.rows for i in range(len(bands))]
     seeds = seeds_of(options, options.cols + len(bands) * options.rows)
-    styles, noise = artist.styles(seeds), artist.noise(seeds[:1])
-    source, targets = styles[: options.cols], styles[options.cols :]
-    yield header(artist, source, noise)
-    for i, levels in enumerate(bands):
-        target = targets[i * options.rows : (i + 1) * options.rows]
-        yield from mixing_rows(artist, target, source, levels, noise)
+    source, *targets = styles_and_noise(artist, seeds, *rows)
+    yield header(artist, source)
+    for levels, target in zip(bands, targets):
+        yield from mixing_rows(artist, target, source, levels)
 
 
 def style_mixing(args) -> None:

@@ -12,8 +12,13 @@ Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and b
 stddev, which each takes over its own part of a batch. Only the first writes.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
+
 import contextlib
-import dataclasses
 import functools
 import json
 import os
@@ -21,7 +26,6 @@ import signal
 import time
 import traceback
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -66,10 +70,10 @@ class Output(NamedTuple):
     measure: Optional[Measuring] = None
 
 
-def draw_noise(rng, n: int, step: int):
-    """Noise maps of n images: step + 1 arrays (n, 1, 4 * 2^i, 4 * 2^i)."""
+def draw_noise(rng, n: int, step: int, maps: int = 1):
+    """Noise maps of n images: step + 1 arrays (n, maps, 4 * 2^i, 4 * 2^i)."""
     return [
-        rng.standard_normal((n, 1, 4 * 2**i, 4 * 2**i), dtype="float32") for i in range(step + 1)
+        rng.standard_normal((n, maps, 4 * 2**i, 4 * 2**i), dtype="float32") for i in range(step + 1)
     ]
 
 
@@ -97,12 +101,12 @@ def train_iteration(run, phase, real):
     eps = rng.random((n, 1, 1, 1), dtype="float32")
 
     latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step)
+    noise = draw_noise(rng, n, step, config.noise_maps)
     d_losses = run.discriminator_step(
         phase, real, mine(latents), crossover, mine(noise), *mine([eps])
     )
     latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step)
+    noise = draw_noise(rng, n, step, config.noise_maps)
     g_loss = run.generator_step(phase, mine(latents), crossover, mine(noise))
     run.average_generator()
     run.finish_iteration(n)
@@ -116,7 +120,7 @@ def save_sample(run, phase, path) -> None:
     rng = np.random.default_rng([run.config.seed, 0, SAMPLE_STREAM])
     z = rng.standard_normal((n, run.config.code_size), dtype="float32")
     w = run.running.map_latents(z)
-    noise = draw_noise(rng, n, phase.step)
+    noise = draw_noise(rng, n, phase.step, run.config.noise_maps)
     images = run.running.render(w, noise, phase.step, phase.alpha)
     check_finite({path.name: images}, run.iteration)
     with writing(path):
@@ -155,7 +159,7 @@ class Progress:
         first = device.rank() == 0
         self.path = output.folder / "log.jsonl" if first else os.devnull
         self.log = open(self.path, "a", encoding="utf-8")
-        start = {"config": dataclasses.asdict(run.config), "from": run.iteration}
+        start = {"config": run.config.saved(), "from": run.iteration}
         output.history.starts.append({**start, "pictures": run.pictures})
         self.write(output.history.starts[-1])
         self.started = self.marked = time.time()
@@ -184,15 +188,14 @@ class Progress:
 
     def report(self, run, phase, losses) -> None:
         """After an iteration: its images, and its losses every LOG_EVERY iterations."""
+        if run.iteration % LOG_EVERY == 0:
+            now = time.time()
+            speed = (run.images_seen - self.marked_images) / (now - self.marked)
+            self.marked, self.marked_images = now, run.images_seen
+            line = log_line(run, phase, losses, now - self.started, speed)
+            self.write(line)
+            self.bar.set_description(describe(line), refresh=False)
         self.bar.update(phase.batch)
-        if run.iteration % LOG_EVERY:
-            return
-        now = time.time()
-        speed = (run.images_seen - self.marked_images) / (now - self.marked)
-        self.marked, self.marked_images = now, run.images_seen
-        line = log_line(run, phase, losses, now - self.started, speed)
-        self.write(line)
-        self.bar.set_description(describe(line))
 
 
 def save(run, phase, losses, output: Output, names) -> list:
@@ -297,7 +300,13 @@ def new_run(args, folder: Path, pictures):
     device.load(args.device, say=print, precision=args.precision)
     from training.run import TrainState  # imports Jittor, for the device chosen above
 
-    return continued_run(args, paths, folder, pictures) if paths else (TrainState(config), None)
+    if not paths:
+        return TrainState(config), None
+    run, source = continued_run(args, paths, pictures.length)
+    if not History(folder).holds(source):
+        check_vacant(folder, run.config, pictures.length)
+    check_growth(pictures, run.config, run.images_seen)
+    return run, source
 
 
 def run_in(args, folder: Path) -> int:
@@ -306,7 +315,7 @@ def run_in(args, folder: Path) -> int:
     with closing(open_pictures(args.path)) as pictures:
         with signals.unknown_to_workers():
             run, source = new_run(args, folder, pictures)
-        print(json.dumps(dataclasses.asdict(run.config)))
+        print(json.dumps(run.config.saved()))
         run.pictures = pictures.length
         if device.rank() == 0:
             make_ready(folder, run.iteration, source)

@@ -13,11 +13,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from backend.disk import user_cache
+from backend.disk import made_once, our_cache
+from backend.jittor_home import jittor_cache
 
 NEWEST = (12, 2)  # what Jittor 1.3.11 builds against as it is, with cuDNN 8
 SYSTEM = Path("/usr")  # where a distribution's packages put cuDNN and NCCL
@@ -141,11 +141,6 @@ class Parts(NamedTuple):
         if not there & {"cub", "cccl"}:
             missing["cub/cub.cuh"] = "cccl"
         return missing
-
-
-def jittor_cache() -> Path:
-    """Jittor's folder for what it downloads and compiles."""
-    return Path(os.environ.get("JITTOR_HOME") or Path.home(), ".cache", "jittor")
 
 
 def compilers() -> List[str]:
@@ -279,21 +274,8 @@ def make_view(nvcc: str, version: Tuple[int, int], parts: Parts) -> Path:
     made_of = [nvcc, version, sorted(wheels(version[0]).items()), sorted(parts.headers.items())]
     made_of += [sorted(parts.libraries.items()), Path(__file__).read_text(encoding="utf-8")]
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
-    cache = user_cache() / "stylegan-jittor"
-    view = cache / f"cuda-{version[0]}.{version[1]}-{key}"
-    if not view.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=str(cache)))
-        try:
-            fill_view(unfinished, nvcc, parts)
-            unfinished.chmod(0o755)
-            unfinished.rename(view)
-        except OSError:
-            if not view.is_dir():  # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(str(unfinished), ignore_errors=True)
-    return view
+    view = our_cache() / f"cuda-{version[0]}.{version[1]}-{key}"
+    return made_once(view, lambda folder: fill_view(folder, nvcc, parts))
 
 
 def fill_view(view: Path, nvcc: str, parts: Parts) -> None:

@@ -19,9 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
-from backend import cuda_home
+from backend import cuda_home, jittor_home
 from backend.cuda_home import Cuda, Unusable, ask
-from backend.terminal import UsageError
+from backend.headers import precompile
+from backend.jittor_home import DeviceError, jittor_cache
 
 CHOICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32")
@@ -40,10 +41,6 @@ for i in range(get("cuDeviceGetCount")):
     capability = [get("cuDeviceGetAttribute", attribute, i) for attribute in (75, 76)]
     print(*capability, name.value.decode(errors="replace"))
 """
-
-
-class DeviceError(UsageError):
-    """The device or compiler asked for is not there; the text says what is missing."""
 
 
 class Gpu(NamedTuple):
@@ -238,15 +235,10 @@ def load(choice: str = "auto", say=None, precision: str = "float32"):
     """
     fresh = "jittor" not in sys.modules
     text, reason = prepare_environment(choice, precision) if fresh else ("", "")
-    if fresh and say and not is_built():
-        say("Jittor compiles itself on its first use, which takes some minutes ...")
     keep_freed_memory()
-    try:
-        import jittor as jt
-    except SystemExit:  # without a word, and with exit code 0
-        raise DeviceError(
-            "Jittor has rebuilt part of itself for this compiler: run the same command again"
-        ) from None
+    jt = jittor_home.load("cuda" if text else "cpu", say) if fresh else sys.modules["jittor"]
+    if fresh:
+        precompile(jt)
 
     if not jt.has_cuda:
         reason = reason or "Jittor was built without CUDA"
@@ -259,14 +251,9 @@ def load(choice: str = "auto", say=None, precision: str = "float32"):
     return jt
 
 
-def is_built() -> bool:
-    """Whether Jittor's cache holds a compiled core for some machine like this one."""
-    return any(built_cores())
-
-
 def built_cores() -> List[Path]:
     """The compiled cores in Jittor's cache, one for each compiler, Python, CPU and CUDA."""
-    return sorted(cuda_home.jittor_cache().glob("jt*/**/jittor_core*.so"))
+    return sorted(jittor_cache().glob("jt*/**/jittor_core*.so"))
 
 
 def add_options(parser) -> None:
@@ -319,11 +306,11 @@ def report() -> List[str]:
     lines += [f"CUDA toolkit: {text}" for text in dict.fromkeys(toolkits or ["none"])]
     for package in ("jittor", "jittor_offline", "numpy"):
         lines.append(f"{package}: {installed(package)}")
-    dnnl = sorted(cuda_home.jittor_cache().glob("mkl/dnnl_*/include"))
+    dnnl = sorted(jittor_cache().glob("mkl/dnnl_*/include"))
     lines.append(f"oneDNN: {dnnl[0].parent.name if dnnl else 'not unpacked yet'}")
     lines.append(f"MPI: {first_line(os.environ.get('mpicc_path', 'mpicc'), '--showme:version')}")
     cores = [f"built: {core.parent}" for core in built_cores()]
-    lines += [f"cache: {line}" for line in cores or [f"{cuda_home.jittor_cache()}, not built"]]
+    lines += [f"cache: {line}" for line in cores or [f"{jittor_cache()}, not built"]]
     try:
         check_compiler()
         cuda, reason = find_cuda(driver)

@@ -1,9 +1,12 @@
-"""Files that appear complete or not at all, folders that one program has at a time."""
+"""Files and folders that appear complete or not at all, folders that one program has at a time."""
 
 import contextlib
 import os
+import shutil
+import tempfile
 import time
 from pathlib import Path
+from typing import Callable
 
 
 @contextlib.contextmanager
@@ -36,6 +39,26 @@ def flush(path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder, which `fill` makes if it is not there: it is given an empty one to write into.
+
+    There as a whole or not at all, whenever the process ends and however many make it at a time.
+    """
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=str(folder.parent)))
+        try:
+            fill(unfinished)
+            unfinished.chmod(0o755)
+            unfinished.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(str(unfinished), ignore_errors=True)
+    return folder
 
 
 @contextlib.contextmanager
@@ -79,3 +102,8 @@ def lock(handle: int, folder, busy: Exception, until: float) -> None:
 def user_cache() -> Path:
     """The user's folder for what can be made again; may not be there yet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def our_cache() -> Path:
+    """This program's folder in it."""
+    return user_cache() / "stylegan-jittor"

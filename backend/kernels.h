@@ -413,11 +413,11 @@ inline void slope(const float* y, const float* dy, float* dx, I size) {
 
 }  // namespace leaky
 
-// Leaky ReLU of slope 0.2, instance norm (eps 1e-5), scale and shift per image and channel.
+// Leaky ReLU of slope 0.2, instance norm, scale and shift per image and channel.
 namespace styled {
 
 // x (n, c, size), style (n, 2, c) of gamma and beta -> y
-inline void forward(const float* x, const float* style, float* y, I N, I C, I size) {
+inline void forward(const float* x, const float* style, float* y, I N, I C, I size, float eps) {
   #pragma omp parallel for
   for (I plane = 0; plane < N * C; plane++) {
     const float *in = x + plane * size, *gamma = style + plane / C * 2 * C + plane % C;
@@ -426,14 +426,14 @@ inline void forward(const float* x, const float* style, float* y, I N, I C, I si
     for (I i = 0; i < size; i++) sum += out[i] = std::max(in[i], 0.2f * in[i]);
     const float mean = sum / size;
     for (I i = 0; i < size; i++) squares += (out[i] - mean) * (out[i] - mean);
-    const float scale = *gamma / std::sqrt(squares / size + 1e-5f), beta = gamma[C];
+    const float scale = *gamma / std::sqrt(squares / size + eps), beta = gamma[C];
     for (I i = 0; i < size; i++) out[i] = scale * (out[i] - mean) + beta;
   }
 }
 
 // x, style, dy -> dx, dstyle
 inline void gradient(const float* x, const float* style, const float* dy, float* dx, float* dstyle,
-    I N, I C, I size) {
+    I N, I C, I size, float eps) {
   #pragma omp parallel for
   for (I plane = 0; plane < N * C; plane++) {
     const float *in = x + plane * size, *d = dy + plane * size;
@@ -448,7 +448,7 @@ inline void gradient(const float* x, const float* style, const float* dy, float*
       shift += d[i];
       along += d[i] * out[i];
     }
-    const float scale = 1 / std::sqrt(squares / size + 1e-5f);
+    const float scale = 1 / std::sqrt(squares / size + eps);
     dstyle[gamma] = along * scale;
     dstyle[gamma + C] = shift;
     const float factor = style[gamma] * scale, a = along * scale * scale / size, b = shift / size;

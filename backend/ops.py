@@ -375,14 +375,17 @@ def pixel_norm(x):
     return x / jt.sqrt((x * x).mean(dim=1, keepdims=True) + 1e-8)
 
 
-def instance_norm(x):
-    """Zero mean and unit (biased) variance of each image's each channel, eps 1e-5."""
+def instance_norm(x, eps: float = 1e-5):
+    """Zero mean and unit (biased) variance of each image's each channel."""
     x = x - x.mean(dims=(2, 3), keepdims=True)
-    return x / jt.sqrt((x * x).mean(dims=(2, 3), keepdims=True) + 1e-5)
+    return x / jt.sqrt((x * x).mean(dims=(2, 3), keepdims=True) + eps)
 
 
 class _StyledActivation(jt.Function):
     """`styled_activation` in one pass on the CPU."""
+
+    def __init__(self, eps: float):
+        self.eps = eps
 
     def __call__(self, *inputs):
         self.saved = inputs
@@ -390,14 +393,17 @@ class _StyledActivation(jt.Function):
 
     def execute(self, x, style):
         n, c, h, w = x.shape
-        return _call("styled::forward", [x, style], [x.shape], n, c, h * w)[0]
+        return _call("styled::forward", [x, style], [x.shape], n, c, h * w, self.eps)[0]
 
     def grad(self, dy):
-        return _StyledActivationGradient()(*self.saved, dy)
+        return _StyledActivationGradient(self.eps)(*self.saved, dy)
 
 
 class _StyledActivationGradient(jt.Function):
     """(x, style, dy) -> dx, dstyle"""
+
+    def __init__(self, eps: float):
+        self.eps = eps
 
     def __call__(self, *inputs):
         self.saved = inputs
@@ -406,28 +412,28 @@ class _StyledActivationGradient(jt.Function):
     def execute(self, x, style, dy):
         n, c, h, w = x.shape
         shapes = [x.shape, style.shape]
-        return tuple(_call("styled::gradient", [x, style, dy], shapes, n, c, h * w))
+        return tuple(_call("styled::gradient", [x, style, dy], shapes, n, c, h * w, self.eps))
 
     def grad(self, *v):
         """Rarely asked for: by way of the plain expression. Of clones, for dy may depend on x."""
         *inputs, dy = clones = [x.clone() for x in self.saved]
-        gradients = jt.grad((styled_activation_plain(*inputs) * dy).sum(), inputs)
+        gradients = jt.grad((styled_activation_plain(*inputs, self.eps) * dy).sum(), inputs)
         product = sum((g * u).sum() for g, u in zip(gradients, v) if u is not None)
         return jt.grad(product, clones)
 
 
-def styled_activation_plain(x, style):
+def styled_activation_plain(x, style, eps: float = 1e-5):
     """`styled_activation` step by step."""
     n, c = x.shape[:2]
     style = style.reshape(n, 2, c, 1, 1)
-    return style[:, 0] * instance_norm(leaky_relu(x)) + style[:, 1]
+    return style[:, 0] * instance_norm(leaky_relu(x), eps) + style[:, 1]
 
 
-def styled_activation(x, style):
+def styled_activation(x, style, eps: float = 1e-5):
     """gamma * instance_norm(leaky_relu(x)) + beta (equation 1 and the activation before it).
 
-    x (n, c, h, w), style (n, 2c): all gamma, then all beta -> (n, c, h, w)
+    x (n, c, h, w), style (n, 2c): all gamma, then all beta -> (n, c, h, w). eps: of the norm.
     """
     if jt.flags.use_cuda or str(x.dtype) != "float32":
-        return styled_activation_plain(x, style)
-    return _StyledActivation()(x, style)
+        return styled_activation_plain(x, style, eps)
+    return _StyledActivation(eps)(x, style)

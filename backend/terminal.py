@@ -109,6 +109,17 @@ def check_system() -> None:
     )
 
 
+def explained(e: OSError) -> str:
+    """What is wrong and, where no file is named, what to look at: then it is mostly Jittor's."""
+    if e.filename is not None and e.strerror:
+        return f"{e.filename}: {e.strerror}"
+    if e.errno == errno.ENOLCK:
+        return f"{e.strerror}: set JITTOR_HOME to a folder of a disk that has file locks"
+    if e.errno in FULL:
+        return f"{e.strerror}: is the disk full, this one or that of ~/.cache/jittor?"
+    return str(e)
+
+
 def run(script: str, task, parser, argv=None) -> int:
     """Does a script's task: `task(args)`, the options as `parser()` reads them. Returns the exit
     code: what `task` returns, or that of an error, which gets one sentence.
@@ -122,11 +133,7 @@ def run(script: str, task, parser, argv=None) -> int:
         except MemoryError:
             problem, code = "there is not enough memory: smaller batches or sizes take less", 1
         except OSError as e:
-            problem, code = e, 1
-            if e.filename is not None and e.strerror:
-                problem = f"{os.fsdecode(e.filename)}: {e.strerror}"
-            elif e.errno in FULL:
-                problem = f"{e.strerror}: is the disk full, this one or that of ~/.cache/jittor?"
+            problem, code = explained(e), 1
         print(f"{script}: {problem}", file=sys.stderr)
         return code
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from backend.terminal import UserError
 from formats import jittor, pytorch
-from formats.unpickler import Refused, Unpickler, check_plain
+from formats.standins import Refused
+from formats.unpickler import Unpickler, check_plain
 
 
 class CheckpointError(UserError):

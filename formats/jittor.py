@@ -2,7 +2,7 @@
 
 import hashlib
 
-from formats.unpickler import Refused
+from formats.standins import Refused
 
 TRAILER = b"HCAJSLHD"
 

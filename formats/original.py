@@ -4,17 +4,21 @@ parameters, the states of their optimisers. From what `files.read` found in a fi
 The original's optimiser numbers the parameters, in groups; its networks keep constants beside them.
 """
 
+import itertools
 import operator
 import re
 from pathlib import Path
 
 import numpy as np
 
-from formats import files
+from formats import files, wrappings
 from formats.files import CheckpointError
+from formats.standins import Inert
 
 PARTS = {"g": "generator", "d": "discriminator", "r": "g_running"}  # by the ports' file suffixes
 WIDEST = 512  # channels of the original's widest level
+NETWORK_WORDS = {"model", "net", *itertools.chain(*wrappings.WORDS.values())}
+BETA2 = 0.99  # of the original's Adam
 OPTIMIZERS = {"g_optimizer": "generator", "d_optimizer": "discriminator"}
 
 
@@ -30,59 +34,64 @@ def is_arrays(part) -> bool:
     )
 
 
-def recognised(values: dict, path: Path) -> dict:
-    """The parts and optimisers that a file's dictionary is or has, under our names; else None.
-    Without an average, `g_running` is the generator. Raises CheckpointError.
+def recognised(values, path: Path) -> dict:
+    """The parts and optimisers that a file's values hold, under our names; else None. Without an
+    average, `g_running` is the generator. Raises CheckpointError.
     """
-    content = dict.fromkeys((*PARTS.values(), *OPTIMIZERS))
-    if values.keys() & set(PARTS.values()):
-        found = {part: values[part] for part in PARTS.values() if values.get(part) is not None}
-        for name in OPTIMIZERS:  # Jittor's has other names, and no count for each parameter
-            state = values.get(name)
-            if isinstance(state, dict) and isinstance(state.get("state"), dict):
-                content[name] = {"param_groups": (), **state}
-    else:
-        found = separate_parts(values, path)
-    for part, named in found.items():
-        content[part] = own_parameters(named, path, part)
+    content = wrappings.parts_in(values, path)
+    found = [part for part in PARTS.values() if content[part] is not None]
+    if not found:
+        raise CheckpointError(f"{path} is not a checkpoint of a StyleGAN{whole_object(values)}")
+    if len(found) == 1:
+        content.update(separate_parts(content[found[0]], found[0], path))
+    for part in PARTS.values():
+        if content[part] is not None:
+            content[part] = own_parameters(content[part], path, part)
+    for name in OPTIMIZERS:  # Jittor's has other names, and no count for each parameter
+        if content[name] is not None:
+            content[name] = {"param_groups": (), **content[name]}
     content["g_running"] = content["g_running"] or content["generator"]
     if content["g_running"] is None:
         raise CheckpointError(f"{path} holds a discriminator alone: its generator is needed too")
     return content
 
 
-def separate_parts(values: dict, path: Path) -> dict:
+def whole_object(values) -> str:
+    """Advice where a network was saved as an object of its class."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        if isinstance(value, Inert) and wrappings.words(str(key)) & NETWORK_WORDS:
+            name = ascii(f"{key} is an object of {value.name}")[1:-1][:200]
+            return f": its {name}, whose state_dict() can be read instead"
+    return ""
+
+
+def separate_parts(named: dict, part: str, path: Path) -> dict:
     """The part that a file of bare weights holds, with those beside it when they are called
     NAME-g, NAME-d and NAME-r, as some ports save generator, discriminator and average.
     """
-    names = [re.sub(r"^module\.", "", str(name)) for name in values]
-    is_generator = any(name.startswith(("generator.", "style.")) for name in names)
-    if not is_generator and not any(
-        name.startswith(("progression.", "from_rgb.")) for name in names
-    ):
-        raise CheckpointError(f"{path} is not a checkpoint of a StyleGAN")
     suffix = re.fullmatch("(.+)-([gdr])", path.stem)
-    if suffix is None or (suffix[2] == "d") == is_generator:
-        return {"g_running" if is_generator else "discriminator": values}
-    found = {}
-    for letter, part in PARTS.items():
+    if suffix is None or (suffix[2] == "d") != (part == "discriminator"):
+        return {}
+    found = dict.fromkeys(PARTS.values())
+    for letter, name in PARTS.items():
         file = path.with_name(f"{suffix[1]}-{letter}{path.suffix}")
         if letter == suffix[2]:
-            found[part] = values
+            found[name] = named
         elif file.is_file():
-            found[part], _ = files.read(file)
+            others = wrappings.parts_in(files.read(file)[0], file)
+            alike = "discriminator" if letter == "d" else others["generator"] and "generator"
+            found[name] = others[alike or "g_running"]
     return found
 
 
 def own_parameters(named, path, part: str) -> dict:
     """A state dict of an original or a port as one of ours. Raises CheckpointError.
 
-    Without a prefix `module.`, and without what is derived: blur kernels, a `weight` beside the
-    `weight_orig` that it is made of, the constant `multiplier` of a fused resampling.
+    Without what is derived: blur kernels, a `weight` beside the `weight_orig` that it is made of,
+    the constant `multiplier` of a fused resampling.
     """
     if not is_arrays(named):
         raise CheckpointError(f"{path}: {part} is no dictionary of arrays")
-    named = {re.sub(r"^module\.", "", name): array for name, array in named.items()}
 
     def is_derived(name, array):
         layer, _, last = name.rpartition(".")
@@ -164,6 +173,8 @@ def adam_state(content: dict, optimizer: str, parameters: dict, path):
         numbers = [list(map(operator.index, group["params"])) for group in state["param_groups"]]
         if list(map(len, numbers)) != list(map(len, names)):
             raise CheckpointError(f"{path}: {optimizer} is one of other networks")
+        if not all(map(is_plain_adam, state["param_groups"])):
+            raise CheckpointError(f"{path}: {optimizer} is not the original's Adam")
         for name, number in zip(sum(names, []), sum(numbers, [])):
             one = state["state"].get(number)
             result["step"][name] = int(float(one["step"])) if one else 0
@@ -174,6 +185,12 @@ def adam_state(content: dict, optimizer: str, parameters: dict, path):
     if not all(map(is_count, result["step"].values())):
         raise CheckpointError(f"{path}: {optimizer} counts no steps")
     return result
+
+
+def is_plain_adam(group: dict) -> bool:
+    """Whether a group has the original's mean of squares, and no weight decay, where it tells."""
+    decays = group.get("weight_decay") or group.get("decoupled_weight_decay")
+    return not decays and group.get("betas", (0, BETA2))[1] == BETA2
 
 
 def torch_adam(state, names, lr: float, mapping_lr_mult: float) -> dict:
@@ -192,7 +209,7 @@ def torch_adam(state, names, lr: float, mapping_lr_mult: float) -> dict:
     groups = []
     for group, mult in zip(names, (1.0, mapping_lr_mult)):
         start = sum(len(g["params"]) for g in groups)
-        options = {"lr": lr * mult, "betas": (0.0, 0.99), "eps": 1e-8, "weight_decay": 0}
+        options = {"lr": lr * mult, "betas": (0.0, BETA2), "eps": 1e-8, "weight_decay": 0}
         numbers = list(range(start, start + len(group)))
         groups.append({**options, "amsgrad": False, "mult": mult, "params": numbers})
     return {"state": saved, "param_groups": groups}

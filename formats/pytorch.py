@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from backend.disk import replacing
-from formats.unpickler import STORAGES, Refused, Unpickler
+from formats.standins import STORAGES, Refused
+from formats.unpickler import Unpickler
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first value of the format before 1.6
 ALIGNMENT = 64  # bytes; where PyTorch starts a tensor in its archive

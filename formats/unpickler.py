@@ -1,138 +1,35 @@
 """The pickle machine, reduced to what data needs.
 
-A pickle is a program; a stranger's must not run. Nothing that a file names is imported or called:
-the few names that arrays and tensors need stand for functions of this module, any other is refused,
-and so is what claims to be larger than the bytes that are there.
+A pickle is a program; a stranger's must not run. What its names stand for is in `standins.py`; what
+claims to be larger than the bytes that are there is refused.
 """
 
-import math
 import pickle
 
 import numpy as np
 
-NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-STORAGES = {  # of PyTorch: what NumPy calls their numbers
-    "DoubleStorage": "f8",
-    "FloatStorage": "f4",
-    "HalfStorage": "f2",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "i8",
-    "IntStorage": "i4",
-    "ShortStorage": "i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "b1",
-}
+from formats.standins import (
+    MOST_ARGUMENTS,
+    DType,
+    Inert,
+    Named,
+    Network,
+    Refused,
+    StorageType,
+    build_array,
+    explained,
+    product,
+    shown,
+    standins,
+)
+
 OPCODES = (
     "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 "
     "FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE "
     "BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE "
-    "TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT GLOBAL STACK_GLOBAL REDUCE BINPUT LONG_BINPUT MEMOIZE BINGET "
+    "TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT GLOBAL STACK_GLOBAL BINPUT LONG_BINPUT MEMOIZE BINGET "
     "LONG_BINGET BINPERSID"
 ).split()
-
-
-class Refused(Exception):
-    """Why a file is not read, without its name."""
-
-
-# What the names in a pickle stand for
-
-
-class _DType:
-    """numpy.dtype: mutable, because a pickle tells the byte order after making it."""
-
-    def __init__(self, code, *_):
-        if code not in NUMBERS:
-            raise Refused("it holds an array of something else than numbers")
-        self.dtype = np.dtype(code)
-
-    def build(self, state):
-        if state[1] == ">":
-            self.dtype = self.dtype.newbyteorder(">")
-
-
-def _new_array(*_):
-    return np.empty(0, "i1")
-
-
-def _build_array(array, state):
-    """Fills an array of `_new_array` from (version, shape, dtype, fortran, bytes)."""
-    _, shape, dtype, fortran, data = state
-    if array.size or array.dtype != "i1":  # filled: a view of it would keep its old memory
-        raise Refused("it fills an array twice")
-    if not isinstance(dtype, _DType) or not isinstance(data, bytes):
-        raise Refused("it holds an array of something else than numbers")
-    if len(data) != _count(shape) * dtype.dtype.itemsize:
-        raise Refused("an array has another size than its numbers")
-    array.__setstate__((1, shape, dtype.dtype, bool(fortran), data))
-
-
-def _scalar(dtype, data):
-    return np.frombuffer(data, dtype.dtype, count=1)[0].item()
-
-
-def _unwrapped(value, *_):
-    """A Jittor Var of an array; a PyTorch parameter of a tensor."""
-    if value is not None and not isinstance(value, np.ndarray):
-        raise Refused("it holds a tensor that is no array")
-    return value
-
-
-def _empty_dict():
-    return {}
-
-
-def _no_bytes():
-    """As protocol 2 writes b""."""
-    return b""
-
-
-def _tensor(storage, offset, size, stride, *_):
-    """A view of (offset, size, stride), counted in elements, into a 1-D array. None into None."""
-    if storage is None:
-        return None
-    count, stride = _count(size), tuple(stride) if size else ()
-    if not isinstance(storage, np.ndarray) or _count([offset, *stride]) < 0:
-        raise Refused("it holds a tensor without numbers")
-    end = offset + sum((n - 1) * s for n, s in zip(size, stride)) + 1 if count else offset
-    if len(size) != len(stride) or count > len(storage) or end > len(storage):
-        raise Refused("a tensor is larger than its numbers")
-    if not count:
-        return np.empty(size, storage.dtype)
-    strides = [s * storage.itemsize for s in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
-
-
-def _count(shape):
-    """The product of a tuple of integers from 0 to 2^31."""
-    if any(type(n) is not int or not 0 <= n < 2**31 for n in shape):
-        raise Refused("an array has an impossible shape")
-    return math.prod(shape)
-
-
-class _StorageType(str):
-    """torch.FloatStorage and its like: what NumPy calls the numbers, or bfloat16."""
-
-
-def _standins():
-    """What find_class returns, by (module, name)."""
-    table = {
-        ("__builtin__", "bytes"): _no_bytes,
-        ("collections", "OrderedDict"): _empty_dict,
-        ("numpy", "dtype"): _DType,
-        ("numpy", "ndarray"): _new_array,
-        ("jittor", "jittor_core.Var"): _unwrapped,
-        ("jittor_core", "Var"): _unwrapped,
-        ("jittor.jittor_core", "Var"): _unwrapped,
-        ("torch._utils", "_rebuild_parameter"): _unwrapped,
-        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    }
-    for core in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        table[core, "_reconstruct"] = _new_array
-        table[core, "scalar"] = _scalar
-    table.update({("torch", name): _StorageType(code) for name, code in STORAGES.items()})
-    return table
 
 
 def _codes(names):
@@ -162,7 +59,7 @@ class Unpickler(pickle._Unpickler):
     def __init__(self, file, size: int, storage=None):
         super().__init__(file, encoding="latin1")
         self.budget, self.storage = 2 * size, storage  # protocol 2 has bytes as text first
-        self.standins = {("_codecs", "encode"): self.latin1, **_standins()}
+        self.standins = {("_codecs", "encode"): self.latin1, **standins()}
         self.dispatch = _Opcodes(self.dispatch)
 
     def spend(self, data):
@@ -177,17 +74,39 @@ class Unpickler(pickle._Unpickler):
         return text.encode("latin1")
 
     def find_class(self, module, name):
-        if (module, name) not in self.standins:
-            asked = ascii(f"{module}.{name}")[1:-1][:80]
-            raise Refused(f"it asks for {asked}, which no array needs")
-        return self.standins[module, name]
+        if (module, name) in self.standins:
+            return self.standins[module, name]
+        return Named(module, name)
+
+    def call(self, function, arguments):
+        """Puts what a name stands for, given its arguments, on the stack."""
+        if isinstance(function, Named):
+            self.append(function.make(len(arguments) > 0))
+        elif callable(function) and len(arguments) <= MOST_ARGUMENTS:
+            self.append(function(*arguments))
+        else:
+            raise Refused("it holds an object that is no array")
+
+    def load_reduce(self):
+        arguments, function = self.stack.pop(), self.stack.pop()
+        self.call(function, arguments)
+
+    def load_newobj_ex(self):
+        keywords, arguments, function = (self.stack.pop() for _ in range(3))
+        self.call(function, arguments or keywords)
+
+    def load_obj(self):
+        function, *arguments = self.pop_mark()
+        self.call(function, arguments)
 
     def persistent_load(self, pid):
+        if pid[0] == "module" and isinstance(pid[1], Inert):  # a class and its source text
+            return pid[1]
         kind, dtype, key, _, count, *view = pid
-        known = isinstance(dtype, _StorageType) and type(key) in (str, int) and not any(view)
+        known = isinstance(dtype, StorageType) and type(key) in (str, int) and not any(view)
         if kind != "storage" or not known or self.storage is None:
             raise Refused("it refers to what is no tensor")
-        return self.storage(str(key), str(dtype), _count([count]))
+        return self.storage(str(key), str(dtype), product([count]))
 
     def read_number(self):
         line = self.readline().rstrip(b"L\n")
@@ -206,8 +125,26 @@ class Unpickler(pickle._Unpickler):
 
     def load_inst(self):
         module, name = self.readline()[:-1].decode("ascii"), self.readline()[:-1].decode("ascii")
-        self.find_class(module, name)
-        raise Refused("it holds an object that is no array")
+        self.call(self.find_class(module, name), self.pop_mark())
+
+    def load_bytearray8(self):
+        count = int.from_bytes(self.read(8), "little")
+        data = self.read(count)
+        if len(data) != count:
+            raise Refused("it is shorter than it should be")
+        self.append(data)
+
+    def load_empty_set(self):
+        self.append(Inert("builtins.set"))
+
+    def load_additems(self):
+        self.pop_mark()
+        if not isinstance(self.stack[-1], Inert):
+            raise Refused("it holds an object that is no array")
+
+    def load_frozenset(self):
+        self.pop_mark()
+        self.append(Inert("builtins.frozenset"))
 
     def load_dict(self):
         items = self.pop_mark()
@@ -223,9 +160,9 @@ class Unpickler(pickle._Unpickler):
 
     def set_items(self, items):
         target, keys = self.stack[-1], items[::2]
-        # hashing nested tuples and printing long integers can take for ever
-        plain = all(type(k) is str or type(k) is int and k.bit_length() < 64 for k in keys)
-        if type(target) is not dict or not plain:
+        if isinstance(target, Inert):
+            return
+        if type(target) is not dict or not all(map(_is_key, keys)):
             raise Refused("it holds a dictionary of something else than names")
         target.update(zip(keys, items[1::2]))
 
@@ -233,10 +170,13 @@ class Unpickler(pickle._Unpickler):
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, np.ndarray):
             self.spend(state[-1])
-            _build_array(target, state)
-        elif isinstance(target, _DType):
+            build_array(target, state)
+        elif isinstance(target, DType):
             target.build(state)
-        elif type(target) is not dict:  # PyTorch's dictionaries have an attribute, _metadata
+        elif isinstance(target, Network):
+            target.state = state
+        elif type(target) is not dict and not isinstance(target, Inert):
+            # PyTorch's dictionaries have an attribute, _metadata
             raise Refused("it holds an object that is no array")
 
     dispatch = {
@@ -246,6 +186,14 @@ class Unpickler(pickle._Unpickler):
         pickle.PUT[0]: load_put,
         pickle.GET[0]: load_get,
         pickle.INST[0]: load_inst,
+        pickle.OBJ[0]: load_obj,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.NEWOBJ[0]: load_reduce,
+        pickle.NEWOBJ_EX[0]: load_newobj_ex,
+        0x96: load_bytearray8,  # pickle.BYTEARRAY8 since Python 3.8
+        pickle.EMPTY_SET[0]: load_empty_set,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
         pickle.DICT[0]: load_dict,
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
@@ -253,9 +201,30 @@ class Unpickler(pickle._Unpickler):
     }
 
 
+def _is_key(key) -> bool:
+    """Whether it is a name, a number or a tuple of a few: hashing nested tuples and printing long
+    integers can take for ever.
+    """
+    waiting = [key]
+    for _ in range(20):
+        if not waiting:
+            return True
+        key = waiting.pop()
+        if type(key) is tuple and len(key) < 20:
+            waiting += key
+        elif type(key) is int and key.bit_length() < 64:
+            pass
+        elif not isinstance(key, (str, bytes, float, bool, type(None), Inert)):
+            return False
+    return False
+
+
 def check_plain(values, limit: int):
-    """Refuses what is no array, number, string or container of them, or too much of it in all."""
+    """Refuses what is no array, number, string, Inert or container of them, or too much in all."""
     seen, waiting, size = set(), [values], 0
+    if isinstance(values, Inert) and not isinstance(values, Network):
+        text = f"it is {shown(values.name)}: save a network's state_dict() instead"
+        raise Refused(explained(values.name) or text)
     while waiting:
         value = waiting.pop()
         if id(value) in seen:
@@ -267,7 +236,9 @@ def check_plain(values, limit: int):
             waiting += value
         elif isinstance(value, np.ndarray):
             size += value.nbytes
-        elif type(value) not in (str, bytes, int, float, bool, type(None)):
+        elif isinstance(value, Network):
+            waiting.append(value.state)
+        elif type(value) not in (str, bytes, int, float, bool, type(None), Inert, Named):
             raise Refused("it holds an object that is no array")
     if size > limit:
         raise Refused("its arrays share their numbers")

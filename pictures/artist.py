@@ -10,43 +10,94 @@ MEAN_STYLE_LATENTS = 10 * 1024
 LATENT_STREAM, NOISE_STREAM, MEAN_STREAM = 1, 2, 3
 
 
+def many_styles(generator):
+    """w (10240, code_dim) of as many latents, always the same."""
+    rng = np.random.default_rng([0, MEAN_STREAM])
+    z = rng.standard_normal((MEAN_STYLE_LATENTS, generator.code_dim), dtype="float32")
+    return generator.map_latents(z)
+
+
 class Artist:
     """A trained generator, asked in arrays: seeds to latents, latents to styles, styles to images.
 
-    psi: truncation, of the levels 0 to psi_level. batch: how many images are computed at a time.
-    `bar`, a tqdm, counts them.
+    psi: truncation, of the levels 0 to psi_level, around the mean style: the generator's own where
+    it knows one, else that of 10,240 latents. batch: how many images are computed at a time.
+    files: `LatentsFile`s; seeds are then the places of their latents, from 0. `bar`, a tqdm, counts
+    the images.
     """
 
-    def __init__(self, generator, step, alpha, psi=0.7, psi_level=8, batch=16):
+    def __init__(self, generator, step, alpha, psi=0.7, psi_level=8, batch=16, files=()):
         self.generator, self.step, self.alpha = generator, step, alpha
         self.psi, self.psi_level, self.batch = psi, psi_level, batch
+        self.files = files
+        self.given = [latent for file in files for latent in file.latents]
+        self.given_w = self.mapped(self.given) if files else None
+        self.knows_z = all(latent.z is not None for latent in self.given)
+        self.knows_noise = any(latent.noise for latent in self.given)
         self.bar = tqdm(disable=True)
-        rng = np.random.default_rng([0, MEAN_STREAM])
-        z = rng.standard_normal((MEAN_STYLE_LATENTS, generator.code_dim), dtype="float32")
-        self.mean_style = generator.map_latents(z).mean(axis=0, keepdims=True)
+        self.mean_style = generator.stored_mean
+        if self.mean_style is None:
+            self.mean_style = many_styles(generator).mean(axis=0, keepdims=True)
+
+    def mapped(self, given):
+        """w of given latents: (n, code_dim), or (n, step + 1, code_dim) if one is of that kind."""
+        z = [latent.z for latent in given if latent.w is None]
+        found = iter(self.generator.map_latents(np.stack(z)) if z else ())
+        w = [next(found) if latent.w is None else latent.w for latent in given]
+        if any(code.ndim == 2 for code in w):
+            w = [np.broadcast_to(code, (self.step + 1, code.shape[-1])) for code in w]
+        return np.stack(w)
 
     def latents(self, seeds):
         """z (n, code_dim)"""
+        if self.given:
+            return np.stack([self.given[seed].z for seed in seeds])
         rngs = [np.random.default_rng([seed, LATENT_STREAM]) for seed in seeds]
         return np.stack([rng.standard_normal(self.generator.code_dim, "float32") for rng in rngs])
 
+    def codes(self, seeds):
+        """w before truncation: (n, code_dim), or (n, step + 1, code_dim) as given."""
+        if self.given:
+            return self.given_w[list(seeds)]
+        return self.generator.map_latents(self.latents(seeds))
+
     def truncate(self, w, psi=None):
-        """w (n, code_dim) -> (n, step + 1, code_dim): mean + psi (w - mean) (section B)."""
-        styles = np.repeat(w[:, None], self.step + 1, axis=1)
+        """w as from `codes` -> (n, step + 1, code_dim): mean + psi (w - mean) (section B)."""
+        w = w if w.ndim == 3 else w[:, None]
         psi = self.psi if psi is None else psi
-        truncated = self.mean_style + np.float32(psi) * (w - self.mean_style)
-        styles[:, : self.psi_level + 1] = truncated[:, None]
-        return styles
+        truncated = self.mean_style + psi * (w - self.mean_style)
+        levels = np.arange(self.step + 1)[:, None]
+        return np.where(levels <= self.psi_level, truncated, w)
 
     def styles(self, seeds):
         """Truncated styles (n, step + 1, code_dim)"""
-        return self.truncate(self.generator.map_latents(self.latents(seeds)))
+        return self.truncate(self.codes(seeds))
 
     def noise(self, seeds):
-        """A set of noise maps for each seed: step + 1 arrays (n, 1, size, size)."""
+        """A set of noise maps for each seed, as given where they are: step + 1 arrays (n, 1 or 2,
+        size, size).
+        """
+        maps = self.drawn_noise(seeds)
+        if self.knows_noise:
+            for i, seed in enumerate(seeds):
+                for x in maps:
+                    x[i] = self.given[seed].noise.get(x.shape[-1], x[i])
+        return maps
+
+    def common_noise(self, seeds):
+        """The same for images that differ in style only: the first one's maps for all. Given ones
+        hold a part of their picture, and stay with it.
+        """
+        if self.knows_noise:
+            return self.noise(seeds)
+        return [np.broadcast_to(x, (len(seeds), *x.shape[1:])) for x in self.noise(seeds[:1])]
+
+    def drawn_noise(self, seeds):
+        """The same from the seeds alone."""
+        maps = self.generator.noise_maps
         rngs = [np.random.default_rng([seed, NOISE_STREAM]) for seed in seeds]
         return [
-            np.stack([rng.standard_normal((1, size, size), "float32") for rng in rngs])
+            np.stack([rng.standard_normal((maps, size, size), "float32") for rng in rngs])
             for size in SIZES[: self.step + 1]
         ]
 

@@ -1,38 +1,19 @@
-"""One picture on its way into a set: upright, RGB, square and at each size, as the original's."""
+"""One picture on its way into a set: square and at each size, as the original's."""
 
 import io
+from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from pictures.decode import to_rgb
 
 LARGEST_RESIZED = 2**28  # pixels; more is a sliver, enlarged beyond memory
-ORIENTATION = 0x0112  # EXIF tag
 
 
-def to_rgb(picture, background):
-    """A picture as Pillow opened it, as RGB: upright, over `background` where it is transparent.
-
-    Of an animation, the first frame.
-    """
-    if picture.mode.startswith(("I", "F")):
-        picture = to_8_bits(picture)
-    if picture.getexif().get(ORIENTATION, 1) != 1:
-        picture = ImageOps.exif_transpose(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        below = Image.new("RGBA", picture.size, background)
-        picture = Image.alpha_composite(below, picture)
-    return picture.convert("RGB")
-
-
-def to_8_bits(picture):
-    """Grey of 16 bits as mode L. Pillow's own conversion would make nearly all of it white."""
-    values = np.asarray(picture)
-    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("32 bits per pixel: save it with 8 or 16")
-    if picture.mode == "I" and values.max() < 256:  # 8 bits that were kept in 32
-        return Image.fromarray(values.astype("uint8"))
-    return Image.fromarray((values >> 8).astype("uint8"))
+class Encoded(NamedTuple):
+    values: list  # bytes of the picture at each size
+    enlarged: bool  # one of them is larger than the picture
+    dim: bool  # see Decoded
 
 
 def resize(picture, size):
@@ -64,17 +45,19 @@ def save_options(settings):
 
 
 def encode(picture, settings):
-    """[bytes] of the picture at each size, and whether any of them is larger than the picture."""
+    """The picture as the settings want it. ValueError if it is too small."""
     sizes, background = settings["sizes"], tuple(settings["background"])
     side = (max if settings["pad"] else min)(picture.size)
     if side < sizes[-1] and not settings["enlarge"]:
         raise ValueError("{} x {} pixels: smaller than the sizes".format(*picture.size))
-    picture = to_rgb(picture, background)
+    # Sets that were begun without these two settings go on without
+    stretch, profiles = settings.get("stretch", False), settings.get("rules", 1) > 1
+    picture, dim = to_rgb(picture, background, stretch, profiles)
     if settings["pad"] and picture.width != picture.height:
         picture = pad(picture, background)
-    encoded, options = [], save_options(settings)
+    values, options = [], save_options(settings)
     for size in sizes:
         file = io.BytesIO()
         resize(picture, size).save(file, **options)
-        encoded.append(file.getvalue())
-    return encoded, side < sizes[-1]
+        values.append(file.getvalue())
+    return Encoded(values, side < sizes[-1], dim)

@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from backend.disk import replacing, user_cache
+from backend.disk import our_cache, replacing
 from formats.features import find_weights
 from formats.inception import read_inception
 from pictures.sets import Collection
@@ -89,7 +89,7 @@ def kept_file(collection: Collection, indices, extractor: Extractor) -> Path:
     key = hashlib.sha1((collection.fingerprint(indices) + extractor.key).encode()).hexdigest()
     size = "x".join(map(str, collection.size[::-1]))
     name = f"features-{extractor.name}-{size}-{len(indices)}-{key[:16]}.npy"
-    return user_cache() / "stylegan-jittor" / name
+    return our_cache() / name
 
 
 def data_features(collection: Collection, indices, extractor: Extractor, batches, bar):

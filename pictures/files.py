@@ -1,29 +1,136 @@
-"""Which files below a folder are pictures, and their order."""
+"""Which files are pictures, by their names, their order, and how they are opened."""
 
+import contextlib
+import functools
+import importlib
 import os
+from collections import Counter
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff", ".tif", ".ppm", ".pgm")
+from PIL import Image
+
+from backend.terminal import printable
+
+# Known by their first bytes, so that a wrong name does no harm. Others count by their names.
+BY_CONTENT = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF", "JXL")
+# EPS starts Ghostscript, WMF the system's own drawing; the rest Pillow knows but cannot decode
+NEVER = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+PLUGINS = {"pillow_heif": "register_heif_opener", "pillow_avif": "", "pillow_jxl": ""}
+FIRST_EXTENSIONS = ".png .jpg .jpeg .webp .bmp .gif .tiff .tif .ppm .pgm".split()
+# What systems keep beside people's files; anything that begins with a dot is hidden too
+SYSTEM = (
+    """__macosx @eadir @recycle @recently-snapshot @__thumb #recycle #snapshot $recycle.bin
+    lost+found thumbs.db ehthumbs.db desktop.ini""".split()
+    + ["system volume information"]
+)
+KINDS_NAMED = 6  # of what was left out; the rest are counted together
 
 
-def is_picture_name(path):
-    """Whether the name says that it is a picture; "._x.png" is what macOS keeps beside x.png."""
-    return path.lower().endswith(EXTENSIONS) and not os.path.basename(path).startswith("._")
+@functools.lru_cache(maxsize=None)
+def formats():
+    """{extension: format} of what Pillow decodes, with those of its plugins that are installed."""
+    Image.init()
+    for module, register in PLUGINS.items():
+        with contextlib.suppress(Exception):  # not installed, or made for another Pillow
+            plugin = importlib.import_module(module)
+            if register:
+                getattr(plugin, register)()
+    known = {**Image.registered_extensions(), ".mpo": "JPEG"}
+    return {e: f for e, f in known.items() if f in Image.OPEN and f not in NEVER}
 
 
-def find_pictures(folder):
+def extension(name):
+    return os.path.splitext(name)[1].lower()
+
+
+def open_picture(file, name):
+    """A path or file as a picture. `name` decides only where the content does not; formats whose
+    decoders may run programs are not tried.
+    """
+    wanted = [f for f in (*BY_CONTENT, formats().get(extension(name))) if f in Image.OPEN]
+    return Image.open(file, formats=wanted)
+
+
+def is_hidden(name):
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+class Choice:
+    """Takes pictures by their names and counts what it leaves out.
+
+    `earlier`: as the sets were chosen that did not note their rules.
+    """
+
+    def __init__(self, earlier=False):
+        self.earlier = earlier
+        self.kinds, self.hidden = Counter(), set()
+
+    def takes_folder(self, path):
+        """Whether to look into the folder at `path`, below the one that was named."""
+        if self.earlier or not is_hidden(os.path.basename(path)):
+            return True
+        self.hidden.add(path)
+        return False
+
+    def takes_file(self, path):
+        """Whether the file at `path` is a picture to take."""
+        name = os.path.basename(path)
+        if self.earlier:
+            return name.lower().endswith(tuple(FIRST_EXTENSIONS)) and not name.startswith("._")
+        if extension(name) not in formats():
+            if not is_hidden(name):
+                self.kinds[extension(name) or "without extension"] += 1
+            return False
+        if is_hidden(name):
+            self.hidden.add(path)
+            return False
+        return True
+
+    def takes(self, path):
+        """The same of a file in an archive, whose folders nobody has looked at."""
+        *folders, name = path.replace("\\", "/").split("/")
+        for i, folder in enumerate(folders):
+            if not self.earlier and is_hidden(folder) and folder not in (".", ".."):
+                self.hidden.add("/".join(folders[: i + 1]))
+                return False
+        return self.takes_file(path) if name else False
+
+    def left_out(self):
+        """What was left out, by kind: '2 .heic, 1 .psd, 3 hidden', or ''."""
+        kinds = sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))
+        named = [f"{count:,} {printable(kind)}" for kind, count in kinds[:KINDS_NAMED]]
+        others = sum(count for _, count in kinds[KINDS_NAMED:])
+        named += [f"{others:,} of other kinds"] * bool(others)
+        named += [f"{len(self.hidden):,} hidden"] * bool(self.hidden)
+        return ", ".join(named)
+
+
+def goes_round(target, above):
+    """Whether a link's target holds a folder that the walk is in: to follow it would never end."""
+    return any(os.path.commonpath([target, path]) == target for path in above)
+
+
+def is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def find_pictures(folder, choice=None):
     """Sorted paths of all pictures at any depth below `folder`, the order of the original."""
-
-    def fail(error):
-        raise error
-
-    paths = []
-    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        here = os.path.realpath(parent)
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        for name in links:  # to this or a folder above it: would never end
-            target = os.path.realpath(os.path.join(parent, name))
-            if os.path.commonpath([target, here]) == target:
-                folders.remove(name)
-        paths += [os.path.join(parent, name) for name in names if is_picture_name(name)]
+    choice = choice or Choice()
+    paths, todo = [], [(folder, (os.path.realpath(folder),))]
+    while todo:
+        parent, (*jumps, here) = todo.pop()  # real paths: where links were followed, and this
+        with os.scandir(parent) as entries:
+            for entry in entries:
+                if not is_folder(entry):
+                    paths += [entry.path] * choice.takes_file(entry.path)
+                elif not choice.takes_folder(entry.path):
+                    continue
+                elif not entry.is_symlink():
+                    todo.append((entry.path, (*jumps, os.path.join(here, entry.name))))
+                elif not goes_round(target := os.path.realpath(entry.path), (*jumps, here)):
+                    todo.append((entry.path, (*jumps, here, target)))
     # Not pipes and devices, which never end; but links to nowhere, to name them
     return sorted(path for path in paths if os.path.isfile(path) or not os.path.exists(path))

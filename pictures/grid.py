@@ -52,7 +52,8 @@ def save_png(pixels, path, text=()) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     chunks = PngImagePlugin.PngInfo()
     for keyword, value in dict(text).items():
-        chunks.add_text(keyword, value)
+        # the name of a file may hold bytes that are no text
+        chunks.add_text(keyword, value.encode("utf-8", "backslashreplace").decode())
     with replacing(path) as unfinished:
         Image.fromarray(pixels).save(unfinished, format="png", pnginfo=chunks)
 

@@ -26,6 +26,7 @@ SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats th
 LENGTH_KEY, ABOUT_KEY = b"length", b"about"
 WRITER = "style-based GAN in Jittor, prepare_data.py"  # in `about`: how we know our own
 ABOUT_FILE = "about.json"
+MAGIC = (0xBEEFC0DE).to_bytes(4, "little")  # of an LMDB, after its first page's header
 MAP_BYTES = 2**30  # what an LMDB may grow to at first; doubled whenever it is full
 
 
@@ -106,17 +107,26 @@ def unfinished(path, about, option):
     )
 
 
-def open_lmdb(folder):
-    """The LMDB in `folder`, to be read; lmdb.Error where it is none or is cut off."""
+def is_lmdb(path):
+    """Whether the file is an LMDB, of this machine's byte order or the other."""
+    with open(path, "rb") as file:
+        magic = file.read(20)[16:]
+    return MAGIC in (magic, magic[::-1])
+
+
+def open_lmdb(path):
+    """The LMDB in a folder, or in one file, to be read; lmdb.Error if it is none or cut off."""
+    folder = os.path.isdir(path)
     env = lmdb.open(
-        os.fsencode(folder),
+        os.fsencode(path),
+        subdir=folder,
         max_readers=32,
         readonly=True,
         lock=False,
         readahead=False,
         meminit=False,
     )
-    held = os.path.getsize(os.path.join(folder, "data.mdb"))
+    held = os.path.getsize(os.path.join(path, "data.mdb") if folder else path)
     if held < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:  # reading on would be fatal
         env.close()
         raise lmdb.CorruptedError("data.mdb is cut off")
@@ -181,6 +191,7 @@ class Lmdb(Pictures):
 
     def record(self, index, size):
         if self.process != os.getpid():  # an LMDB must not be used across a fork
+            self.env.close()  # nor would newer versions open it twice
             self.open()
         with self.env.begin() as txn:
             return txn.get(image_key(size, index))
@@ -232,8 +243,23 @@ def is_tree(path):
     return any(sizes) or bool(read_about_file(path))
 
 
+def wanted_folder(path):
+    """The error for a file where a prepared set was to be named."""
+    folder = os.path.dirname(path) or "."
+    prepare = f"prepare it with `python prepare_data.py --out LMDB {path}`"
+    if os.path.basename(path) in ("data.mdb", "lock.mdb", ABOUT_FILE):
+        advice = f"name the folder that it lies in, {folder}"
+    elif os.path.isfile(path) and is_lmdb(path):
+        advice = f"if it is prepared, move it to a folder of its own as data.mdb; else {prepare}"
+    else:
+        advice = f"if it is an archive of pictures, {prepare}"
+    return DataError(f"{path} is a file, but training needs a folder, an LMDB or a tree: {advice}.")
+
+
 def open_pictures(path) -> Pictures:
     """The prepared set at `path`; DataError if there is none or it is unfinished."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise wanted_folder(str(path))
     return Tree(path) if is_tree(path) else Lmdb(path)
 
 
@@ -244,7 +270,7 @@ def read_about_file(folder):
     """Content of a tree's about.json, or {}."""
     try:
         return parsed(Path(folder, ABOUT_FILE).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
 
 

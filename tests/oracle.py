@@ -76,7 +76,7 @@ def exact(x):
 
 @pytest.fixture
 def float64(monkeypatch):
-    """While it is active, convolutions, matrix products and new arrays are float64."""
+    """While it is active, convolutions, matrix products, new arrays are float64."""
 
     monkeypatch.setattr(jt.flags, "auto_convert_64_to_32", 0)  # what jt.array does to NumPy's
 
@@ -97,3 +97,25 @@ def float64(monkeypatch):
         lambda f, x, dy: jt.array(conv_weight(exact(x), exact(dy), *f.geometry, f.kernel)),
     )
     patch(ops._Matmul, matmul)
+
+
+@pytest.fixture
+def exact_factors(float64, monkeypatch):
+    """Python's numbers in float64 too, which Jittor takes as float32: no error is left but that of
+    float64.
+    """
+
+    def patch(operator):
+        original = getattr(jt.Var, operator)
+
+        def operate(x, y):
+            if isinstance(y, float):
+                y = jt.array(np.array([y]))
+                y.sync()
+            return original(x, y)
+
+        monkeypatch.setattr(jt.Var, operator, operate)
+
+    for operation in ("add", "sub", "mul", "truediv"):
+        patch(f"__{operation}__")
+        patch(f"__r{operation}__")

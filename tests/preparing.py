@@ -85,15 +85,15 @@ def many(tmp_path):
 # Commits after every 7 pictures, a slow one after 40, a map that has to grow
 PROGRAM = """
 import signal, sys, time, prepare_data
-from pictures import store
+from pictures import store, workers
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
 prepare_data.COMMIT_PICTURES, store.MAP_BYTES = 7, 2**16
-encode = prepare_data.encode
+encode = workers.encode
 def slow(picture, settings):
     if "--slow" in sys.argv and "40" in picture.filename:
         time.sleep(4)
     return encode(picture, settings)
-prepare_data.encode = slow
+workers.encode = slow
 sys.exit(prepare_data.main([a for a in sys.argv[1:] if a != "--slow"]))
 """
 

@@ -108,6 +108,29 @@ def test_the_tool_overwrites_only_when_told(saved, exported, capsys):
     assert error.startswith("convert.py: ") and error.count("\n") == 1
 
 
+def test_theirs_becomes_ours(run, exported, tmp_path, capsys):
+    out = tmp_path / "ours.model"
+    assert convert.main([str(exported), "--out", str(out)]) == 2
+    assert "give it with --size" in capsys.readouterr().err
+    assert convert.main([str(exported), "--out", str(out), "--size", "16"]) == 0
+    content = read_checkpoint(out)
+    config = config_of(content)
+    assert (content["written_by"], content["size"], content["alpha"]) == ("train.py", 16, 1.0)
+    assert (config.init_size, config.max_size, config.fade_first) == (16, 16, False)
+    assert (content["version"], content["mean_style"]) == (1, None)
+    for name, p in run.generator.named_parameters():
+        assert (content["generator"][name] == p.numpy()).all()
+    assert content["d_optimizer"]["step"]["linear.linear.bias"] == 7
+    values, _ = files.read(exported)
+    values["d_optimizer"]["param_groups"] = [{"params": [0, 1]}]
+    exported.write_bytes(pickle.dumps(values))
+    assert convert.main([str(exported), "--out", str(out), "--size", "16", "--overwrite"]) == 0
+    assert "d_optimizer is one of other networks: it starts afresh" in capsys.readouterr().err
+    assert not any(read_checkpoint(out)["d_optimizer"]["step"].values())
+    assert convert.main([str(exported), "--export", str(tmp_path / "again.pth")]) == 0
+    assert "it starts afresh" in capsys.readouterr().err
+
+
 # The scripts
 
 

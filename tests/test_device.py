@@ -292,7 +292,10 @@ def test_a_compiler_without_libraries_does_not_break_the_import(tmp_path):
     nvcc.chmod(0o755)
     environment = {k: v for k, v in os.environ.items() if k != "nvcc_path"}
     environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
-    code = "import device; jt = device.load(say=print); print((jt.ones(3) * 2).sum().item())"
+    code = (
+        "from backend import device; jt = device.load(say=print); "
+        "print((jt.ones(3) * 2).sum().item())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
     )

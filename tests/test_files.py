@@ -1,15 +1,26 @@
 """Checkpoint files as values: each format; nothing runs code, hangs or fills the memory."""
 
+import argparse
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
 import hashlib
 import io
+import logging
 import os
 import pickle
 import random
+import re
 import struct
 import time
 import tracemalloc
+import types
+import uuid
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -75,7 +86,7 @@ def test_bare_weights_of_pytorch():
     assert_same(values, {name: expected[f"g_running/{name}"] for name in values})
 
 
-@pytest.mark.parametrize("protocol", range(5))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_arrays_and_numbers_of_every_protocol(file, protocol):
     values = {
         "big-endian": np.arange(6, dtype=">i4").reshape(2, 3),
@@ -111,6 +122,86 @@ def test_written_files_come_back(file):
             assert not info.compress_type and info.filename.startswith("archive/")
             start = info.header_offset + 30 + len(info.filename) + len(info.extra)
             assert start % 64 == 0
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Options(dict):
+    """As packages for options have it: attributes and entries."""
+
+    def __init__(self, **options):
+        super().__init__(options)
+        self.__dict__.update(options)
+
+
+@dataclasses.dataclass
+class Settings:
+    where: Path = Path("x")
+    when: datetime.datetime = datetime.datetime(2024, 1, 1)
+
+
+BESIDE = {
+    "Namespace": argparse.Namespace(size=8, at=datetime.timedelta(3)),
+    "SimpleNamespace": types.SimpleNamespace(a=1),
+    "dataclass": Settings(),
+    "Enum": Colour.RED,
+    "NamedTuple": Point(1, 2),
+    "options": Options(a=1),
+    "class": Settings,
+    "set": {1, (2, 3)},
+    "frozenset": frozenset({2}),
+    "deque": collections.deque([1], 3),
+    "Decimal": decimal.Decimal("1.5"),
+    "UUID": uuid.UUID(int=3),
+    "complex": [1j, range(3), slice(2), ..., NotImplemented, bytearray(b"a"), type(None)],
+    "keys": {1.5: 0, (8, (4, None)): 1, True: 2, Colour.RED: 3, Path("x"): 4},
+    "NumPy": [np.random.default_rng(0), np.random.RandomState(0), np.str_("x"), np.complex64(1)],
+    "exception": [ValueError("x"), random.Random(0), re.compile("x"), logging.getLogger("x")],
+}
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("name", BESIDE)
+def test_harmless_objects_beside_the_weights(file, name, protocol):
+    raw = pickle.dumps({"w": np.ones(2), "beside": BESIDE[name], "after": 3}, protocol)
+    found = load(file, raw)
+    assert found["after"] == 3 and found["w"].tolist() == [1, 1]
+
+
+def test_dictionaries_of_other_kinds_are_dictionaries(file):
+    log = collections.defaultdict(list, a=[1])
+    values = {"log": log, "n": collections.Counter("aab"), "o": collections.OrderedDict(b=2)}
+    assert load(file, pickle.dumps(values)) == {
+        "log": {"a": [1]},
+        "n": {"a": 2, "b": 1},
+        "o": {"b": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        b"ctorch\nSize\n(K\1K\2t\x85Rctorch\ndevice\nX\4\0\0\0cuda\x85Rctorch\nfloat32\n",
+        b"ctorch.torch_version\nTorchVersion\nX\4\0\0\x002.13\x85\x81",
+        b"ctheirs.nets\nLayer\n)\x81}X\6\0\0\0weightK\1sb",
+        b"ctheirs\nfunction\n",
+    ],
+    ids=["Size, device, dtype", "version", "layer", "function"],
+)
+def test_harmless_objects_of_pytorch(file, objects):
+    assert load(file, b"\x80\2}(X\1\0\0\0aK\3X\1\0\0\0b](" + objects + b"eu.")["a"] == 3
+
+
+def test_a_whole_object_is_no_checkpoint(file):
+    with pytest.raises(CheckpointError, match=r"Settings: save a network's state_dict\(\) instead"):
+        load(file, pickle.dumps(Settings()))
 
 
 def torch_zip(tensor, data, name="FloatStorage", count=4, key=b"X\1\0\0\x000", **how):
@@ -199,6 +290,13 @@ def malicious():
     yield "jittor", b"cjittor\nload\n" + text + b"\x85R.", "jittor.load"
     yield "torch", b"ctorch.hub\nload\n" + text + b"\x85R.", "torch.hub.load"
     yield "numpy", b"cnumpy\nload\n" + text + b"\x85R.", "numpy.load"
+    yield "named", b"}U\1acposix\nsystem\ns.", "posix.system"
+    yield "unbound", b"}U\1acsubprocess\nPopen.wait\ns.", "subprocess.Popen.wait"
+    yield "thread", b"cthreading\nThread\n(Nctheirs\nrun\ntR.", "threading.Thread"
+    yield "call", b"ctheirs\nbuild\n)R.", "theirs.build"
+    yield "getattr", b"c__builtin__\ngetattr\n(ctheirs\nA\nU\1btR.", "getattr"
+    yield "in state", b"ctheirs\nA\n)\x81}U\1acos\npopen\n" + text + b"\x85Rsb.", "os.popen"
+    yield "in set", b"\x80\4\x8f(cos\npopen\n" + text + b"\x85R\x90.", "os.popen"
     yield "newline", b"\x80\4\x8c\4o\ns\n\x8c\6system\x93.", r"o\\ns"
 
 
@@ -226,7 +324,15 @@ def test_names_that_no_array_needs(file, wrap, raw, asked):
 NESTED = b"K\1q\0" + b"0h\0h\0\x86q\0" * 100
 
 
+# A name that is given a hundred thousand arguments, over and over
+MANY = b"(" + b"N" * 10**5 + b"tq\0"
+
+COUNTER = b"ccollections\nCounter\nh\0\x85R0"
+
 BROKEN = {
+    "many arguments": MANY + b"(" + b"ca\nB\nh\0R0" * 10**4 + b"o.",
+    "many of a tensor": MANY + b"(" + b"ctorch._utils\n_rebuild_tensor_v2\nh\0R0" * 10**4 + b"o.",
+    "many counts": b"(}(" + b"K\1K\1" * 10**4 + b"uq\0" + COUNTER * 10**4 + b"o.",
     "empty": b"",
     "PNG": b"\x89PNG\r\n\x1a\n" + bytes(100),
     "zip": b"PK\3\4",

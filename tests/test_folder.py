@@ -134,7 +134,7 @@ def test_logs_of_an_earlier_version_will_do(network, tmp_path):
 
 
 def test_names_that_train_does_not_give_are_not_taken(mine):
-    for name in ("best.model", "4.model", "000009.model.bak", "train_step-x.model"):
+    for name in ("best.model", "4.model", "999999.model", "000009.model.bak", "train_step-x.model"):
         shutil.copy(mine / "checkpoint" / NAMES[0], mine / "checkpoint" / name)
     assert [p.name for p in checkpoints(mine)] == [*NAMES[::-1]]
 

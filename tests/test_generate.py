@@ -12,6 +12,8 @@ import style_mixing
 from backend.ops import jt
 from convert import export
 from model import StyledGenerator
+from pictures import figures
+from pictures.artist import Artist, blend
 from pictures.grid import make_grid, stack
 from training.checkpoint import read_checkpoint
 from training.run import TrainState
@@ -40,7 +42,7 @@ def artist():
     jt.set_global_seed(0)
     generator = StyledGenerator(8, 2, 4)
     set_noise_strength(generator, 0.5)
-    return generate.Artist(generator, step=3, alpha=1.0, psi=0.7)
+    return Artist(generator, step=3, alpha=1.0, psi=0.7)
 
 
 def options(**changed):
@@ -72,23 +74,23 @@ def plain(artist, seed, noise_seed=None):
 
 def test_seed_lists():
     assert generate.seed_list("3,7,20-23") == [3, 7, 20, 21, 22, 23]
-    assert generate.seeds_of(options(seed=5), 3) == [5, 6, 7]
-    assert generate.seeds_of(options(seeds=[9, 2]), 4, skip=1) == [2, 3, 4, 5]
+    assert figures.seeds_of(options(seed=5), 3) == [5, 6, 7]
+    assert figures.seeds_of(options(seeds=[9, 2]), 4, skip=1) == [2, 3, 4, 5]
 
 
 def test_a_seed_is_the_same_image_everywhere(artist):
-    cells = rows(generate.sample(artist, options(seed=4)))
+    cells = rows(figures.sample(artist, options(seed=4)))
     assert len(cells) == 2 and len(cells[0]) == 3
     assert alike(cells[1][2], plain(artist, 9))
-    cells = rows(generate.sample(artist, options(seeds=[9, 4, 30, 31])))
+    cells = rows(figures.sample(artist, options(seeds=[9, 4, 30, 31])))
     assert [len(row) for row in cells] == [3, 1] and alike(cells[0][0], plain(artist, 9))
     assert not alike(plain(artist, 9), plain(artist, 9, noise_seed=4))
 
 
 def test_batches_do_not_change_the_images(artist):
-    whole = np.concatenate(list(generate.sample(artist, options())))
+    whole = np.concatenate(list(figures.sample(artist, options())))
     artist.batch = 2
-    assert alike(np.concatenate(list(generate.sample(artist, options()))), whole)
+    assert alike(np.concatenate(list(figures.sample(artist, options()))), whole)
 
 
 # Truncation
@@ -116,7 +118,7 @@ def test_the_mean_is_that_of_10240_latents(artist):
 
 def test_truncation_figure(artist):
     set_noise_strength(artist.generator, 0.0)
-    cells = rows(generate.truncation(artist, options()))
+    cells = rows(figures.truncation(artist, options()))
     assert len(cells) == 2 and len(cells[0]) == 6
     assert alike(cells[0][3], cells[1][3])  # psi 0: the mean image in every row
     assert not alike(cells[0][0], cells[1][0])
@@ -129,7 +131,7 @@ def test_truncation_figure(artist):
 
 @pytest.mark.parametrize("changed", [{}, {"space": "w"}, {"slerp": True}])
 def test_interpolation_has_its_latents_in_the_corners(artist, changed):
-    cells = rows(generate.interpolation(artist, options(n_row=3, n_col=4, **changed)))
+    cells = rows(figures.interpolation(artist, options(n_row=3, n_col=4, **changed)))
     corners = [cells[0][0], cells[0][3], cells[2][0], cells[2][3]]
     for seed, corner in enumerate(corners):
         assert alike(corner, plain(artist, seed, noise_seed=0))
@@ -143,9 +145,9 @@ def test_spherical_blend():
     a, b = np.array([2.0, 0, 0]), np.array([0, 2.0, 0])
     for t in (0, 0.25, 0.5, 1):
         expected = 2 * np.array([np.cos(t * np.pi / 2), np.sin(t * np.pi / 2), 0])
-        np.testing.assert_allclose(generate.blend(a, b, t, spherical=True), expected, atol=1e-12)
-    np.testing.assert_allclose(generate.blend(a, a, 0.3, spherical=True), a)
-    np.testing.assert_allclose(generate.blend(a, b, 0.25), [1.5, 0.5, 0])
+        np.testing.assert_allclose(blend(a, b, t, spherical=True), expected, atol=1e-12)
+    np.testing.assert_allclose(blend(a, a, 0.3, spherical=True), a)
+    np.testing.assert_allclose(blend(a, b, 0.25), [1.5, 0.5, 0])
 
 
 # Mixing
@@ -153,12 +155,12 @@ def test_spherical_blend():
 
 def test_mixing_cells(artist):
     opts = options()
-    cells = rows(generate.mixing(artist, opts))
+    cells = rows(figures.mixing(artist, opts))
     assert len(cells) == 3 and all(len(row) == 4 for row in cells)
     assert (cells[0][0] == -1).all()
     for j in range(3):
         assert alike(cells[0][1 + j], plain(artist, j, noise_seed=0))
-    everything = rows(generate.mixing(artist, options(mixing_levels=(0, 8))))
+    everything = rows(figures.mixing(artist, options(mixing_levels=(0, 8))))
     for i in range(2):
         assert alike(cells[1 + i][0], plain(artist, 3 + i, noise_seed=0))
         for j in range(3):
@@ -169,7 +171,7 @@ def test_mixing_cells(artist):
     styles = artist.styles([3])
     styles[:, :2] = artist.styles([1])[:, :2]
     assert alike(cells[1][2], artist.draw(styles, artist.noise([0]))[0])
-    assert alike(next(generate.mixing(artist, opts, k=2))[1], plain(artist, 10, noise_seed=10))
+    assert alike(next(figures.mixing(artist, opts, k=2))[1], plain(artist, 10, noise_seed=10))
 
 
 def test_style_mixing_bands(artist):
@@ -189,7 +191,7 @@ def test_style_mixing_bands(artist):
 
 def test_noise_columns_and_deviation(artist):
     artist.batch = 3
-    cells = rows(generate.noise(artist, options()))
+    cells = rows(figures.noise(artist, options()))
     assert len(cells) == 2 and all(len(row) == 4 for row in cells)
     assert alike(cells[1][2], plain(artist, 1, noise_seed=2))
     deviations = []
@@ -203,12 +205,12 @@ def test_noise_columns_and_deviation(artist):
 
 def test_without_strength_noise_has_no_effect(artist):
     set_noise_strength(artist.generator, 0.0)
-    for row in rows(generate.noise(artist, options())):
+    for row in rows(figures.noise(artist, options())):
         assert (row[3] < -0.98).all() and alike(row[0], row[2])
 
 
 def test_noise_levels(artist):
-    cells = rows(generate.noise_levels(artist, options()))
+    cells = rows(figures.noise_levels(artist, options()))
     assert len(cells) == 2 and all(len(row) == 4 for row in cells)
     maps = artist.noise([1])
     for column, kept in enumerate(((0, 1, 2, 3), (), (2, 3), (0, 1))):
@@ -222,7 +224,7 @@ def test_noise_levels(artist):
 
 def test_the_walk_is_closed_and_passes_its_latents(artist):
     opts = options(walk_rows=1, walk_cols=2, n_walk=3, frames=12)
-    frames = rows(generate.animation(artist, opts))
+    frames = rows(figures.animation(artist, opts))
     assert len(frames) == 12 and all(len(frame) == 2 for frame in frames)
     for walk in range(2):
         for stop in range(3):

@@ -252,16 +252,18 @@ def test_leaky_relu_differentiates_twice():
     assert_close(jt.grad((g * g).sum(), vx), 8 * c**2 * s**4 * x)
 
 
-def test_styled_activation_and_its_derivatives():
+@pytest.mark.parametrize("eps", [1e-5, 1e-8])
+def test_styled_activation_and_its_derivatives(eps):
     """The kernel against the plain expression, whose operators are tested above; to the second
-    order.
+    order. One channel is so small that the epsilons differ.
     """
     inputs = [draw(2, 3, 6, 6), draw(2, 6)]
+    inputs[0][:, 1] *= 0.01
     a, b = jt.array(draw(2, 3, 6, 6)), [jt.array(draw(*x.shape)) for x in inputs]
     results = []
     for function in (ops.styled_activation, ops.styled_activation_plain):
         v = [jt.array(x) for x in inputs]
-        y = function(*v)
+        y = function(*v, eps)
         first = jt.grad((a * y**2).sum(), v)
         second = jt.grad(sum((g * u).sum() for g, u in zip(first, b)), v)
         results.append([x.numpy() for x in (y, *first, *second)])
@@ -269,6 +271,38 @@ def test_styled_activation_and_its_derivatives():
         assert_close(ours, plain, 2e-5)
     x, style = (x.astype("float64") for x in inputs)
     gamma, beta = style.reshape(2, 2, 3, 1, 1).swapaxes(0, 1)
-    x = np.where(x > 0, x, 0.2 * x)
-    x = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + 1e-5)
-    assert_close(results[0][0], gamma * x + beta)
+
+    def exact(x, eps):
+        x = np.where(x > 0, x, 0.2 * x)
+        x = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + eps)
+        return gamma * x + beta
+
+    assert_close(results[0][0], exact(x, eps))
+    other = 1e-8 if eps == 1e-5 else 1e-5
+    assert np.abs(exact(x, eps) - exact(x, other)).max() > 1e-2
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-8])
+def test_styled_activation_differentiates_twice(eps):
+    """Of |u|^2 / 2, u the gradient in x of sum(a y^2) / 2, by finite differences in float64."""
+    x, style, a, direction = draw(1, 2, 4, 4), draw(1, 4), draw(1, 2, 4, 4), draw(1, 2, 4, 4)
+    gamma, beta = style.astype("float64").reshape(2, 2, 1, 1)
+
+    def penalty(x):
+        s = np.where(x > 0, 1, 0.2)
+        z = s * x
+        d = z - z.mean((2, 3), keepdims=True)
+        scale = 1 / np.sqrt((d * d).mean((2, 3), keepdims=True) + eps)
+        n = d * scale
+        dn = a * (gamma * n + beta) * gamma
+        dz = scale * (
+            dn - dn.mean((2, 3), keepdims=True) - n * (dn * n).mean((2, 3), keepdims=True)
+        )
+        return ((s * dz) ** 2).sum() / 2
+
+    vx, vs = jt.array(x), jt.array(style)
+    u = jt.grad((jt.array(a) * ops.styled_activation(vx, vs, eps) ** 2).sum() / 2, vx)
+    dx = jt.grad((u * u).sum() / 2, vx).numpy()
+    x, h = x.astype("float64"), 1e-6
+    exact = (penalty(x + h * direction) - penalty(x - h * direction)) / (2 * h)
+    assert abs((dx * direction).sum() - exact) <= 1e-4 * abs(exact)

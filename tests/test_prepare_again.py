@@ -1,5 +1,7 @@
 """prepare_data.py where something is there: another run, a cut off one, other people's files."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -8,9 +10,11 @@ from contextlib import closing
 
 import lmdb
 import pytest
+from oddities import swapped_profile
 from preparing import (  # noqa: F401
     about,
     children,
+    encoded,
     finish,
     folder,
     many,
@@ -23,7 +27,9 @@ from preparing import (  # noqa: F401
 )
 
 import prepare_data
-from pictures import store
+from pictures import store, workers
+from pictures.files import Choice
+from pictures.sources import Folder
 
 # Existing output
 
@@ -243,6 +249,63 @@ def test_resume_checks_that_it_is_the_same(tmp_path, folder, run):
     picture(20, 17).save(folder / "more.png")
     code, _, stderr = run(folder, "--resume")
     assert code == 1 and "count 1, not 2" in stderr
+
+
+def test_a_set_of_an_earlier_version_goes_on_by_its_rules(tmp_path, folder, run):
+    """Which took hidden files, knew fewer extensions and no profiles, and noted none of that."""
+    picture(16, 16, 1).save(folder / ".hidden.png", icc_profile=swapped_profile())
+    picture(16, 16, 2).save(folder / "new.jfif", "JPEG")
+    source = Folder(str(folder), Choice(earlier=True))
+    assert [os.path.basename(name) for name in source.names] == [".hidden.png", "good.png"]
+    args = prepare_data.parser().parse_args([str(folder)])
+    settings = prepare_data.new_settings(args, source, [8, 16], enlarge=False)
+    del settings["rules"], settings["stretch"]
+    noted = {"writer": store.WRITER, "settings": settings, "total": 2, "complete": False}
+    noted.update(done=0, kept=0, enlarged=0, skipped=[])
+    (tmp_path / "out").mkdir()
+    store.LmdbWriter(tmp_path / "out").write([], noted)
+    code, stdout, _ = run(folder, "--resume", "--stretch")
+    assert code == 1 and stdout == ""
+    code, stdout, _ = run(folder, "--resume")
+    assert code == 0 and stdout == f"2 pictures at 8,16 px in {tmp_path / 'out'}\n"
+    assert records(tmp_path / "out")[b"16-00000"] == encoded(picture(16, 16, 1))
+    assert run(folder, "--overwrite")[1].splitlines()[-1].endswith("; left out: 1 hidden")
+
+
+def test_without_processes_threads_do_the_same(tmp_path, many, run, monkeypatch):
+    """/dev/shm missing, full or read-only: there are no semaphores."""
+    assert run(many, "--sizes", "8")[0] == 3
+    with_processes = records(tmp_path / "out")
+    for error in (OSError(errno.EROFS, "Read-only file system"), NotImplementedError("sem_open")):
+
+        def none(*args, error=error, **options):
+            raise error
+
+        monkeypatch.setattr(workers, "ProcessPoolExecutor", none)
+        code, _, stderr = run(many, "--sizes", "8", "--overwrite", "--n_worker", "3")
+        assert code == 3 and "/dev/shm" in stderr and "threads" in stderr
+        assert stderr.count("\n") == 2 and records(tmp_path / "out") == with_processes
+
+
+def test_where_no_process_can_be_forked_threads_do_it(tmp_path, folder, run, monkeypatch):
+    def full():
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", full)
+    code, _, stderr = run(folder)
+    assert code == 0 and "Resource temporarily unavailable" in stderr
+    assert set(records(tmp_path / "out")) == {b"8-00000", b"16-00000", b"length"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP])
+def test_without_locks_it_says_so_and_goes_on(tmp_path, folder, run, monkeypatch, number):
+    def none(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    code, stdout, stderr = run(folder)
+    assert code == 0 and os.strerror(number) in stdout + stderr
+    assert not (tmp_path / "out" / "lock.mdb").exists()  # nor does LMDB need any
 
 
 # Trees

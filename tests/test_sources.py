@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFont
 from preparing import encoded, folder, many, records, run, truncated  # noqa: F401
 
-from pictures import sources, store
+from pictures import sources, store, symbols
 
 
 def test_a_zip_gives_what_its_folder_gives(tmp_path, many, run):
@@ -64,7 +64,7 @@ def test_mnist_without_its_package(run, monkeypatch):
 def font(tmp_path):
     """A TrueType font: DejaVu Sans where it is installed, else the one that Pillow carries."""
     try:
-        return sources.find_dejavu()[0]
+        return symbols.find_dejavu()[0]
     except store.DataError:
         path = tmp_path / "pillow.ttf"
         path.write_bytes(ImageFont.load_default(20).path.getvalue())
@@ -97,10 +97,10 @@ def test_symbols(tmp_path, font, run):
 
 def test_symbols_with_one_outline_count_once(font):
     """U+00C5 and U+212B, A with a ring and the angstrom sign, are drawn alike."""
-    names = sources.Symbols([font], 0, 10**6).names
+    names = symbols.Symbols([font], 0, 10**6).names
     assert f"{os.path.basename(font)} U+00C5" in names
     assert f"{os.path.basename(font)} U+212B" not in names
-    assert len(names) == len(sources.Symbols([font, font], 0, 10**6).names)
+    assert len(names) == len(symbols.Symbols([font, font], 0, 10**6).names)
     assert not any("U+0020" in name or "U+4E00" in name for name in names)  # blank, missing
 
 
@@ -110,6 +110,6 @@ def test_symbols_need_a_font(tmp_path, run, monkeypatch):
     (tmp_path / "bad.ttf").write_text("no font")
     code, _, stderr = run("symbols", "--font", tmp_path / "bad.ttf")
     assert code == 1 and "bad.ttf cannot be used" in stderr and stderr.count("\n") == 1
-    monkeypatch.setattr(sources, "FONT_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(symbols, "FONT_FOLDERS", (str(tmp_path),))
     code, _, stderr = run("symbols")
     assert code == 1 and "fonts-dejavu-core" in stderr and stderr.count("\n") == 1

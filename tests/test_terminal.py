@@ -16,7 +16,7 @@ import train
 from backend import terminal
 from backend.terminal import LARGEST_SEED, Output, UserError, number
 
-SCRIPTS = ("train", "generate", "style_mixing", "convert", "dataset", "prepare_data")
+SCRIPTS = ("train", "generate", "style_mixing", "projector", "convert", "dataset", "prepare_data")
 TASK = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -141,6 +141,7 @@ def test_the_handler_before_comes_back():
         (UserError("a.png is broken"), 1, "x.py: a.png is broken"),
         (FileNotFoundError(2, "No such file", "a b"), 1, "x.py: a b: No such file"),
         (OSError(28, "No space left on device"), 1, "x.py: No space left on device: is the disk"),
+        (OSError(37, "No locks available"), 1, "x.py: No locks available: set JITTOR_HOME"),
         (MemoryError(), 1, "x.py: there is not enough memory"),
     ],
     ids=lambda value: type(value).__name__,
@@ -245,3 +246,15 @@ def test_figures_numbers_have_a_range(capsys, words):
         generate.main(["nowhere", words])
     error = capsys.readouterr().err.splitlines()[-1]
     assert e.value.code == 2 and len(error) < 250
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_find_their_rooms(tmp_path, script):
+    """With modules of their names elsewhere, and where Python leaves their own folder out."""
+    for name in ("backend", "dataset", "model"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('wrong module')")
+    for setting in ({"PYTHONPATH": str(tmp_path)}, {"PYTHONSAFEPATH": "1"}):
+        command = [sys.executable, str(ROOT / f"{script}.py"), "--help"]
+        environment = {**os.environ, **setting}
+        done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr

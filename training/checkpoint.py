@@ -7,15 +7,18 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
+
 from backend.terminal import LARGEST_SEED
-from formats import files, original
+from formats import files, nvidia, original
 from formats.files import CheckpointError
 from formats.original import OPTIMIZERS, PARTS, is_arrays, is_count
 from pictures.sizes import SIZES
 from training.schedule import LOSS_NAMES, Config
 
-VERSION = 1
-ENTRIES = (
+VERSION = 2  # 1 where the networks do nothing otherwise than the original
+NVIDIA = "NVIDIA's StyleGAN for TensorFlow"
+ENTRIES = (  # and, where it is known, mean_style
     "version config images_seen iteration size alpha "
     "generator discriminator g_running g_optimizer d_optimizer"
 ).split()
@@ -39,14 +42,16 @@ def read_checkpoint(path) -> dict:
 
     In another's, `written_by` is not "train.py"; `config` holds what the shapes tell; the counters
     are 0; version, size, alpha and the parts that it lacks are None; an optimiser is as PyTorch's
-    Adam gives it. Without an average, `g_running` is the generator.
+    Adam gives it. Without an average, `g_running` is the generator. NVIDIA's tell size and alpha,
+    but hold no levels above their size. `mean_style` (code_size,) is None where it is not known.
     """
     path = Path(path)
     values, kind = files.read(path)
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} is not a checkpoint: it holds no dictionary")
-    if values.keys() >= {"version", "config"}:
-        content = {**values, "written_by": "train.py"}
+    if nvidia.networks_in(values):
+        content = {**foreign_entries(), **nvidia.recognised(values, path)}
+        content["written_by"] = NVIDIA
+    elif isinstance(values, dict) and values.keys() >= {"version", "config"}:
+        content = {"mean_style": None, **values, "written_by": "train.py"}
         check_own(content, path)
     else:
         content = foreign_content(values, path)
@@ -57,13 +62,23 @@ def read_checkpoint(path) -> dict:
                 f"{path} contradicts itself: {name} is {content['config'][name]} in its config and "
                 f"{width} in its weights"
             )
+    mean, width = content["mean_style"], content["config"]["code_size"]
+    if mean is not None and mean.shape != (width,):
+        raise CheckpointError(
+            f"{path} contradicts itself: its mean_style is none of {width} numbers"
+        )
     return content
 
 
-def foreign_content(values: dict, path: Path) -> dict:
+def foreign_entries() -> dict:
+    """ENTRIES without what another program's checkpoint cannot tell."""
+    return {**dict.fromkeys((*ENTRIES, "mean_style")), "images_seen": 0, "iteration": 0}
+
+
+def foreign_content(values, path: Path) -> dict:
     """What `read_checkpoint` returns of another program's checkpoint, but for its widths."""
-    content = {**dict.fromkeys(ENTRIES), **original.recognised(values, path)}
-    content.update(images_seen=0, iteration=0, config={"fade_first": True})
+    content = {**foreign_entries(), **original.recognised(values, path)}
+    content["config"] = {"fade_first": True}
     if content["discriminator"] is not None:
         activated = "from_rgb.0.conv.bias" not in content["discriminator"]
         content["config"]["from_rgb_activate"] = activated
@@ -79,6 +94,7 @@ def check_own(content: dict, path) -> None:
     expected["size"] = lambda size: type(size) is int and size in SIZES
     expected["alpha"] = lambda alpha: type(alpha) is float and 0 <= alpha <= 1
     expected["config"] = is_config
+    expected["mean_style"] = is_style
     expected.update(dict.fromkeys(PARTS.values(), is_arrays))
     expected.update(dict.fromkeys(OPTIMIZERS, is_adam))
     for name, holds in expected.items():
@@ -86,6 +102,11 @@ def check_own(content: dict, path) -> None:
             raise CheckpointError(f"{path} is damaged: its {name} is not one of train.py")
     if content["version"] > VERSION:
         raise CheckpointError(f"{path} was written by a newer version of this project")
+
+
+def is_style(value) -> bool:
+    """Whether it is a style, or None."""
+    return value is None or (isinstance(value, np.ndarray) and value.ndim == 1)
 
 
 def is_adam(state) -> bool:
@@ -113,9 +134,11 @@ def is_config(values) -> bool:
             return False
         if type(value) is float and not (math.isfinite(value) and value >= 0):
             return False
-    positive = ("phase", "batch_default", "code_size", "n_mlp", "channel_max")
+    positive = ("phase", "batch_default", "code_size", "n_mlp", "channel_max", "norm_eps")
     return (
         all(config[name] for name in positive)
+        and config["noise_maps"] in (1, 2)
+        and config["psi_levels"] in range(len(SIZES))
         and config["loss"] in LOSS_NAMES
         and config["init_size"] in SIZES
         and config["max_size"] in SIZES

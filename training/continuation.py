@@ -9,9 +9,10 @@ from pathlib import Path
 from backend import device
 from backend.terminal import UsageError
 from formats.files import CheckpointError
+from formats.original import OPTIMIZERS
 from pictures.sizes import SIZES, step_of
 from training.checkpoint import config_of, read_checkpoint
-from training.folder import check_vacant, checkpoints
+from training.folder import check_no_checkpoints, checkpoints
 from training.history import History
 from training.options import configuration
 from training.schedule import Config, batch_at, continued, phase_at, restarted
@@ -83,7 +84,7 @@ def restart(was: Config, now: Config, size: int, content: dict, path) -> Config:
 def check_networks(has: dict, now: Config, path) -> None:
     """UsageError if `now` asks for other networks than those in another program's checkpoint."""
     for name, value in has.items():
-        if value != getattr(now, name):
+        if name not in ("init_size", "max_size") and value != getattr(now, name):
             raise UsageError(
                 f"{path} holds networks with {name} {value}, not {getattr(now, name)}: "
                 "leave that option out"
@@ -102,9 +103,13 @@ def find_checkpoints(args, folder: Path) -> list:
                 "leave it out to begin"
             )
         return found
-    if args.ckpt is not None and not Path(args.ckpt).is_file():
+    if args.ckpt is None:
+        return []
+    if not Path(args.ckpt).is_file():
         raise UsageError(f"--ckpt {args.ckpt}: there is no such file")
-    return [Path(args.ckpt)] if args.ckpt else []
+    if not History(folder).holds(Path(args.ckpt)):
+        check_no_checkpoints(folder)
+    return [Path(args.ckpt)]
 
 
 def read_own(path) -> dict:
@@ -129,28 +134,35 @@ def read_first(paths):
     return paths[-1], read_own(paths[-1])
 
 
-def continued_run(args, paths, folder: Path, pictures):
-    """(run, path) of the first readable checkpoint; another program's starts at its beginning."""
+def take_optimizer(run, part: str, path, content: dict, script: str = "train.py") -> bool:
+    """Whether another program's "g_optimizer" or "d_optimizer" goes on; else it starts afresh."""
+    try:
+        return run.load_optimizer(part, path, content)
+    except CheckpointError as e:
+        print(f"{script}: {e}: it starts afresh", file=sys.stderr)
+        return False
+
+
+def continued_run(args, paths, length: int):
+    """(run, path) of the first readable checkpoint, on a set of `length` pictures; another
+    program's starts at its beginning.
+    """
     from training.run import TrainState  # imports Jittor, for the device chosen
 
-    path, content = (
-        read_first(paths) if args.ckpt == "latest" else (paths[0], read_checkpoint(paths[0]))
-    )
-    own = content["written_by"] == "train.py"
-    config = (own_continued if own else foreign_started)(args, path, content, pictures)
-    if not History(folder).holds(path):
-        check_vacant(folder, config, pictures.length)
-    check_growth(pictures, config, content["images_seen"])
-    run = TrainState.load(path, content, config)
-    if own:
-        print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
-    else:
-        steps = "its" if content["g_optimizer"] and content["d_optimizer"] else "new"
+    latest = args.ckpt == "latest"
+    path, content = read_first(paths) if latest else (paths[0], read_checkpoint(paths[0]))
+    if content["written_by"] != "train.py":
+        run = TrainState.with_networks(path, content, foreign_started(args, path, content))
+        taken = [take_optimizer(run, part, path, content) for part in OPTIMIZERS]
+        steps = "its" if all(taken) else "one new and one of its" if any(taken) else "new"
         print(f"starting from the networks in {path}, with {steps} optimiser states")
+        return run, path
+    run = TrainState.load(path, content, own_continued(args, path, content, length))
+    print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
     return run, path
 
 
-def foreign_started(args, path, content: dict, pictures) -> Config:
+def foreign_started(args, path, content: dict) -> Config:
     """The configuration of a run that starts from another program's networks."""
     if args.restart_at:
         raise UsageError(f"{path} is not of train.py: --init_size is where its training begins")
@@ -159,17 +171,17 @@ def foreign_started(args, path, content: dict, pictures) -> Config:
     return config
 
 
-def own_continued(args, path, content: dict, pictures) -> Config:
+def own_continued(args, path, content: dict, length: int) -> Config:
     """The configuration of a run that goes on from a checkpoint of train.py."""
     was, seen = config_of(content), content["images_seen"]
     config = configuration(args, was)
     if not args.override:
         growth = dataclasses.replace(config, max_size=was.max_size) if args.restart_at else config
         check_continuation(was, growth, seen)
-        if content.get("pictures") not in (None, pictures.length):
+        if content.get("pictures") not in (None, length):
             raise UsageError(
                 f"--ckpt was trained on {content['pictures']} pictures, {args.path} holds "
-                f"{pictures.length}: give the set it was trained on, or add --override to change it"
+                f"{length}: give the set it was trained on, or add --override to change it"
             )
     if content["iteration"] >= args.max_iters:
         raise UsageError(
@@ -188,8 +200,15 @@ def check_growth(pictures, config: Config, images_seen: int = 0) -> None:
     sizes = [s for s in SIZES if first <= s <= config.max_size]
     pictures.require(sizes)
     for size in sizes:
-        if batch_at(config, size) % device.ranks():
+        batch, group = batch_at(config, size), config.stddev_group
+        if batch % device.ranks():
             raise UsageError(
-                f"{device.ranks()} processes cannot share the batch of {batch_at(config, size)} at "
+                f"{device.ranks()} processes cannot share the batch of {batch} at "
                 f"{size} px evenly: give mpirun another -np, or change --batch_default"
+            )
+        part = batch // device.ranks()
+        if group and part > group and part % group:
+            raise UsageError(
+                f"the batch of {part} at {size} px is no groups of {group}, in which these "
+                "networks compare images: change --batch_default"
             )

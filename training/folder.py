@@ -4,7 +4,6 @@ A kill or a full disk at any instant costs no more than what came after the last
 """
 
 import contextlib
-import dataclasses
 import os
 from pathlib import Path
 
@@ -71,21 +70,26 @@ def checkpoints(folder: Path) -> list:
     return sorted(found, key=lambda p: (iteration_of(p), is_periodic(p), p.name), reverse=True)
 
 
+def check_no_checkpoints(folder: Path) -> None:
+    """UsageError if a folder holds checkpoints of train.py, those of a power cut too."""
+    if any(header_of(p) or not p.stat().st_size for p in named_as_ours(folder / "checkpoint")):
+        raise UsageError(
+            f"{folder / 'checkpoint'} holds a run: go on with --ckpt latest, or give another "
+            "--expname"
+        )
+
+
 def check_vacant(folder: Path, config: Config, pictures: int) -> None:
     """UsageError if a folder holds another run, or what looks like it, so that none can begin here.
 
     The beginnings of the same one, killed before its first checkpoint, are none.
     """
-    elsewhere = "give another --expname"
-    if any(header_of(p) or not p.stat().st_size for p in named_as_ours(folder / "checkpoint")):
-        raise UsageError(
-            f"{folder / 'checkpoint'} holds a run: go on with --ckpt latest, or {elsewhere}"
-        )
-    history = History(folder)
+    check_no_checkpoints(folder)
+    elsewhere, history = "give another --expname", History(folder)
     if history.mixed:
         raise UsageError(f"{history.log} has lines that train.py did not write: {elsewhere}")
     last = history.starts[-1] if history.starts else None
-    now = {"config": dataclasses.asdict(config), "pictures": pictures}
+    now = {"config": config.saved(), "pictures": pictures}
     same = last and same_run(now["config"], last["config"], now, last)
     if history.got_on and not same:
         raise UsageError(

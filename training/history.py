@@ -40,15 +40,18 @@ def header_of(path) -> dict:
         return {}
     del words[2]
     header = dict(zip(words[::2], words[1::2]))
-    return header if "iteration" in header else {}
+    return header if isinstance(header.get("iteration"), int) else {}
 
 
 def iteration_of(path) -> int:
     """The iteration noted in the first bytes of a checkpoint, else in its name, else -1."""
     noted = header_of(path).get("iteration")
-    if isinstance(noted, int):
-        return noted
-    return int(path.stem.partition("-")[0]) if is_periodic(path) else -1
+    return noted if noted is not None else number_of(path) if is_periodic(path) else -1
+
+
+def number_of(path) -> int:
+    """The iteration in the name of a periodic checkpoint."""
+    return int(re.match(r"\d+", path.name)[0])
 
 
 def is_periodic(path) -> bool:
@@ -134,8 +137,8 @@ class History:
                 return MARK.items() <= picture.info.items()
             return False
         header = header_of(path)
-        if not isinstance(header.get("iteration"), int):
-            return False
+        if not header or (is_periodic(path) and number_of(path) != header["iteration"]):
+            return False  # the second is a copy that somebody keeps
         before = [start for start in self.starts if start["from"] < header["iteration"]]
         return not before or same_run(header, before[-1]["config"], header, before[-1])
 

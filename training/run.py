@@ -2,7 +2,7 @@
 restored as one.
 """
 
-import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +11,49 @@ from backend import device
 from backend.disk import replacing
 from formats import original
 from formats.files import CheckpointError
-from formats.original import PARTS
-from model import Discriminator, StyledGenerator
-from training.checkpoint import VERSION, check_parameters, config_of, read_checkpoint
+from formats.original import OPTIMIZERS, PARTS
+from model import MAX_STEP, Discriminator, StyledGenerator
+from pictures.sizes import step_of
+from training.checkpoint import NVIDIA, VERSION, check_parameters, config_of, read_checkpoint
 from training.folder import check_finite, writing
 from training.losses import LOSSES
 from training.optimizer import Adam, average
-from training.schedule import Config
+from training.schedule import START, WAYS, Config
 
 jt = device.load()
 
 
 def new_generator(config: Config) -> StyledGenerator:
-    return StyledGenerator(config.code_size, config.n_mlp, config.channel_max)
+    return StyledGenerator(
+        config.code_size,
+        config.n_mlp,
+        config.channel_max,
+        config.noise_maps,
+        norm_eps=config.norm_eps,
+        bias_after_blur=config.bias_after_blur,
+    )
 
 
 def new_discriminator(config: Config) -> Discriminator:
-    return Discriminator(config.from_rgb_activate, config.channel_max)
+    return Discriminator(config.from_rgb_activate, config.channel_max, config.stddev_group)
+
+
+def take_parameters(module, content: dict, part: str, path) -> None:
+    """Gives a network the arrays of a part of `read_checkpoint`'s content. NVIDIA's lack the levels
+    above their size: those keep their initial values. Raises CheckpointError.
+    """
+    expected, found = dict(module.named_parameters()), content[part]
+    if content["written_by"] == NVIDIA:
+        step = step_of(content["config"]["max_size"])
+        expected = {k: p for k, p in expected.items() if k in found or level_of(k) <= step}
+    check_parameters(expected, found, path, part)
+    assign(expected, found)
+
+
+def level_of(name: str) -> int:
+    """The step of a parameter's level; 0 where it has none."""
+    place = re.match(r"(generator\.)?(?:progression|to_rgb|from_rgb)\.(\d)\.", name)
+    return 0 if place is None else int(place[2]) if place[1] else MAX_STEP - int(place[2])
 
 
 def assign(parameters: dict, arrays: dict) -> None:
@@ -64,6 +90,7 @@ class TrainState:
         self.images_seen = 0
         self.iteration = 0
         self.pictures = None  # how many the data set holds
+        self.mean_style = None  # as it came with the networks, until they are trained
 
     def discriminator_step(self, phase, real, latents, crossover, noise, eps=None):
         """One update of the discriminator. real (n, 3, size, size); eps (n, 1, 1, 1) for wgan-gp;
@@ -90,6 +117,7 @@ class TrainState:
         loss = self.generator_loss(self.discriminator(fake, phase.step, phase.alpha))
         names = self.generator.used_parameters(phase.step, phase.alpha)
         self.g_optimizer.step([[loss]], names, phase.lr)
+        self.mean_style = None
         return loss
 
     def fake_images(self, phase, latents, crossover, noise):
@@ -117,9 +145,10 @@ class TrainState:
 
         The file appears complete or not at all. Raises DivergedError, UserError.
         """
+        config = self.config.saved()
         content = {
-            "version": VERSION,
-            "config": dataclasses.asdict(self.config),
+            "version": VERSION if config.keys() & {*START, *WAYS} else 1,
+            "config": config,
             "images_seen": self.images_seen,
             "iteration": self.iteration,
             "pictures": self.pictures,
@@ -131,6 +160,8 @@ class TrainState:
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
         }
+        if self.mean_style is not None:
+            content["mean_style"] = self.mean_style.astype("float32")
         check_finite(content, self.iteration)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +174,16 @@ class TrainState:
 
         Optimisers that the file lacks start afresh. Raises CheckpointError for what does not fit.
         """
+        run = cls.with_networks(path, content, config)
+        for part in OPTIMIZERS:
+            run.load_optimizer(part, path, content)
+        run.images_seen = content["images_seen"]
+        run.iteration = content["iteration"]
+        return run
+
+    @classmethod
+    def with_networks(cls, path, content: dict, config: Config) -> "TrainState":
+        """A new run that begins with the networks of another. Raises CheckpointError."""
         missing = [part for part in PARTS.values() if content[part] is None]
         if missing:
             raise CheckpointError(
@@ -155,27 +196,31 @@ class TrainState:
             ("discriminator", run.discriminator),
             ("g_running", run.running),
         ):
-            expected = dict(module.named_parameters())
-            check_parameters(expected, content[part], path, part)
-            assign(expected, content[part])
-        for part, optimizer in (("g_optimizer", run.g_optimizer), ("d_optimizer", run.d_optimizer)):
-            state = original.adam_state(content, part, optimizer.parameters, path)
-            if state is not None:
-                check_parameters(optimizer.parameters, state["v"], path, part)
-                optimizer.load_state_dict(state)
-        run.images_seen = content["images_seen"]
-        run.iteration = content["iteration"]
+            take_parameters(module, content, part, path)
+        run.mean_style = content["mean_style"]
         return run
+
+    def load_optimizer(self, part: str, path, content: dict) -> bool:
+        """Takes the state of "g_optimizer" or "d_optimizer", if there is one: whether there is.
+        Raises CheckpointError.
+        """
+        optimizer = getattr(self, part)
+        state = original.adam_state(content, part, optimizer.parameters, path)
+        if state is not None:
+            check_parameters(optimizer.parameters, state["v"], path, part)
+            optimizer.load_state_dict(state)
+        return state is not None
 
 
 def load_generator(path):
     """(averaged generator, configuration, size, alpha) of a checkpoint, for the figures; size None
-    where it does not tell. Raises CheckpointError.
+    where it does not tell. The generator knows its `noise_maps` a level and its `stored_mean`, the
+    centre of truncation; `config` the psi and psi_levels that go with it. Raises CheckpointError.
     """
     content = read_checkpoint(path)
     config = config_of(content)
-    generator = new_generator(config)
-    expected = dict(generator.named_parameters())
-    check_parameters(expected, content["g_running"], path, "g_running")
-    assign(expected, content["g_running"])
+    generator, mean = new_generator(config), content["mean_style"]
+    take_parameters(generator, content, "g_running", path)
+    if mean is not None:
+        generator.stored_mean = mean.astype("float32").reshape(1, -1)
     return generator, config, content["size"], content["alpha"]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from pictures.sizes import step_of
 
 LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
+START = ("start_size", "start_used", "start_images", "start_iteration")
+WAYS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
 LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
 BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32}
 
@@ -40,10 +42,23 @@ class Config:
     start_images: int = 0  # images that the run had seen
     start_iteration: int = 0
 
+    # What NVIDIA's own networks do otherwise (formats/nvidia.py)
+    norm_eps: float = 1e-5  # of the instance norm
+    bias_after_blur: bool = False  # in the convolutions that upsample; else before
+    noise_maps: int = 1  # a level; 2: each of its layers has its own
+    stddev_group: int = 0  # images whose deviation the discriminator sees; 0: the whole batch
+    psi: float = 0.7  # truncation of the figures
+    psi_levels: int = 8  # the last level that is truncated
+
     @property
     def first_size(self) -> int:
         """Of the stage that the growth begins with."""
         return self.start_size or self.init_size
+
+    def saved(self) -> dict:
+        """What a checkpoint notes: all but what few runs have otherwise than version 1 had it."""
+        values, later = dataclasses.asdict(self), (*START, *WAYS)
+        return {k: v for k, v in values.items() if k not in later or v != getattr(Config, k)}
 
 
 class Phase(NamedTuple):
