@@ -18,12 +18,12 @@ import os
 
 from backend import terminal
 from backend.terminal import UsageError
-from formats import original, pytorch
+from formats import pytorch, rosinality
 from formats.files import CheckpointError
-from formats.original import OPTIMIZERS, PARTS
+from formats.rosinality import OPTIMIZERS, PARTS
 from pictures.sizes import image_size
 from training.checkpoint import check_parameters, config_of, read_checkpoint
-from training.continuation import take_optimizer
+from training.resume import take_optimizer
 from training.schedule import WAYS
 
 
@@ -76,20 +76,20 @@ def export(content: dict, path, out) -> None:
         if content[part] is not None:
             check_parameters(expected, content[part], path, part)
             arrays = {name: content[part][name].astype("float32") for name in expected}
-            constants = original.blur_kernels({name: a.shape for name, a in arrays.items()})
+            constants = rosinality.blur_kernels({name: a.shape for name, a in arrays.items()})
             values[part] = {**arrays, **constants}
     for name, network in OPTIMIZERS.items():
         if network in values:
             parameters = networks[network]
             try:
-                state = original.adam_state(content, name, parameters, path)
+                state = rosinality.adam_state(content, name, parameters, path)
                 if state is not None:
                     check_parameters(parameters, state["v"], path, name)
             except CheckpointError as e:
                 print(f"convert.py: {e}: it starts afresh", file=sys.stderr)
                 state = None
-            groups = original.parameter_groups(parameters, name)
-            values[name] = original.torch_adam(state, groups, config.lr, config.mapping_lr_mult)
+            groups = rosinality.parameter_groups(parameters, name)
+            values[name] = rosinality.torch_adam(state, groups, config.lr, config.mapping_lr_mult)
     pytorch.write(out, values)
 
 

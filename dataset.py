@@ -20,8 +20,8 @@ import numpy as np
 
 from backend import terminal
 from backend.terminal import number, printable
-from pictures.ahead import in_order
 from pictures.grid import save_grid
+from pictures.prefetch import in_order
 from pictures.sizes import image_size, joined
 from pictures.store import open_pictures
 

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from backend import terminal
 from backend.terminal import UsageError, number, printable
-from pictures.files import Choice
+from pictures.choice import Choice
 from pictures.reading import error_text
 from pictures.sizes import SIZES, joined
 from pictures.sources import Digits, open_source

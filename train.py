@@ -38,7 +38,6 @@ from dataset import batches
 from pictures.grid import save_grid
 from pictures.store import DataError, open_pictures
 from training import signals
-from training.continuation import check_growth, continued_run, find_checkpoints
 from training.folder import (
     check_finite,
     check_vacant,
@@ -50,6 +49,7 @@ from training.folder import (
 from training.history import MARK, History
 from training.measuring import Measuring, requested
 from training.options import configuration, parser
+from training.resume import check_growth, continued_run, find_checkpoints
 from training.schedule import Config, ends_stage, images_at, phase_at
 
 LOG_EVERY = 10

@@ -15,7 +15,7 @@ from typing import NamedTuple, Optional
 import lmdb
 from tqdm import tqdm
 
-from pictures.files import Choice
+from pictures.choice import Choice
 from pictures.reading import Files, SourceGone, error_text
 from pictures.sizes import SIZES
 from pictures.store import ABOUT_KEY, DataError, image_key, open_lmdb, parsed

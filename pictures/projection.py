@@ -14,9 +14,9 @@ import numpy as np
 from backend import device
 from backend.terminal import UserError
 from pictures.artist import many_styles
+from pictures.choice import open_picture
 from pictures.decode import to_rgb
 from pictures.encode import resize
-from pictures.files import open_picture
 from pictures.reading import error_text
 from pictures.sizes import SIZES
 

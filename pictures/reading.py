@@ -5,7 +5,7 @@ import io
 from PIL import UnidentifiedImageError
 
 from backend.terminal import printable
-from pictures.files import open_picture
+from pictures.choice import open_picture
 from pictures.store import DataError
 
 BEGINNINGS = 2**12, 2**16, 2**20  # bytes that hold the headers of most pictures, of nearly all

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pictures.ahead import in_order
-from pictures.files import find_pictures
+from pictures.choice import find_pictures
+from pictures.prefetch import in_order
 from pictures.sizes import joined
 from pictures.store import DataError, is_tree, open_pictures
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pictures.archives import ELSEWHERE, Lmdb, Tar, Zip, opened_tar, prepared_already
-from pictures.files import Choice, find_pictures, open_picture
+from pictures.choice import Choice, find_pictures, open_picture
 from pictures.reading import Files, Source, SourceGone
 from pictures.store import DataError, is_lmdb, read_about_file
 

@@ -19,7 +19,7 @@ from PIL import Image
 from backend import disk
 from backend.disk import replacing
 from backend.terminal import UserError
-from pictures.files import find_pictures
+from pictures.choice import find_pictures
 from pictures.sizes import SIZES, joined
 
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats that are written

@@ -12,8 +12,8 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 
-from pictures.ahead import in_order
 from pictures.encode import encode
+from pictures.prefetch import in_order
 from pictures.reading import SourceGone, error_text
 
 CHUNK = 8  # pictures per message to a worker

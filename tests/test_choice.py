@@ -10,8 +10,7 @@ from oddities import saved, slope
 from PIL import Image, UnidentifiedImageError
 from preparing import about, folder, picture, records, run  # noqa: F401
 
-from pictures import files
-from pictures.files import Choice, find_pictures, formats, open_picture
+from pictures.choice import FIRST_EXTENSIONS, Choice, find_pictures, formats, open_picture
 
 
 def touch(folder, *names):
@@ -154,15 +153,15 @@ def test_a_plugin_brings_its_extensions(tmp_path, monkeypatch):
     for registered in ("OPEN", "EXTENSION", "ID"):
         copy = type(getattr(Image, registered))(getattr(Image, registered))
         monkeypatch.setattr(Image, registered, copy)
-    files.formats.cache_clear()
+    formats.cache_clear()
     try:
         assert Choice().takes("IMG_1.HEIC")
     finally:
-        files.formats.cache_clear()
+        formats.cache_clear()
 
 
 def test_all_extensions_that_were_read_before_still_are():
-    assert set(files.FIRST_EXTENSIONS) <= set(formats())
+    assert set(FIRST_EXTENSIONS) <= set(formats())
 
 
 def test_names_in_unknown_letters_are_shown_escaped(folder, run):

@@ -14,7 +14,7 @@ import generate
 import train
 from backend.ops import jt
 from backend.terminal import UsageError
-from formats import files, original
+from formats import files, rosinality
 from formats.files import CheckpointError
 from formats.jittor import TRAILER
 from training.checkpoint import config_of, read_checkpoint
@@ -43,7 +43,7 @@ def test_exported_names_and_shapes_are_the_originals(exported):
             assert (values[part][k][2, 0] * 16 == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]).all()
     shapes = {}
     for part, name in (("generator", "StyledGenerator"), ("discriminator", "Discriminator")):
-        constants = original.blur_kernels(lists[name]["parameters"])
+        constants = rosinality.blur_kernels(lists[name]["parameters"])
         shapes[part] = {k: list(a.shape) for k, a in constants.items()}
     assert shapes["generator"] == lists["StyledGenerator"]["buffers"]
     assert shapes["discriminator"] == lists["Discriminator"]["buffers"]

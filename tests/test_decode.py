@@ -10,8 +10,8 @@ from PIL import Image
 from preparing import about, folder, records, run  # noqa: F401
 
 from pictures import profiles
+from pictures.choice import formats, open_picture
 from pictures.decode import to_rgb
-from pictures.files import formats, open_picture
 
 WHITE = (255, 255, 255)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about broken EXIF

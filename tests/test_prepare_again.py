@@ -28,7 +28,7 @@ from preparing import (  # noqa: F401
 
 import prepare_data
 from pictures import store, workers
-from pictures.files import Choice
+from pictures.choice import Choice
 from pictures.sources import Folder
 
 # Existing output

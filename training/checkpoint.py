@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from backend.terminal import LARGEST_SEED
-from formats import files, nvidia, original
+from formats import files, nvidia, rosinality
 from formats.files import CheckpointError
-from formats.original import OPTIMIZERS, PARTS, is_arrays, is_count
+from formats.rosinality import OPTIMIZERS, PARTS, is_arrays, is_count
 from pictures.sizes import SIZES
 from training.schedule import LOSS_NAMES, Config
 
@@ -56,7 +56,7 @@ def read_checkpoint(path) -> dict:
     else:
         content = foreign_content(values, path)
         content["written_by"] = f"another program ({kind})"
-    for name, width in original.infer_widths(content["g_running"], path).items():
+    for name, width in rosinality.infer_widths(content["g_running"], path).items():
         if content["config"].setdefault(name, width) != width:
             raise CheckpointError(
                 f"{path} contradicts itself: {name} is {content['config'][name]} in its config and "
@@ -77,7 +77,7 @@ def foreign_entries() -> dict:
 
 def foreign_content(values, path: Path) -> dict:
     """What `read_checkpoint` returns of another program's checkpoint, but for its widths."""
-    content = {**foreign_entries(), **original.recognised(values, path)}
+    content = {**foreign_entries(), **rosinality.recognised(values, path)}
     content["config"] = {"fade_first": True}
     if content["discriminator"] is not None:
         activated = "from_rgb.0.conv.bias" not in content["discriminator"]

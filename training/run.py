@@ -9,9 +9,9 @@ import numpy as np
 
 from backend import device
 from backend.disk import replacing
-from formats import original
+from formats import rosinality
 from formats.files import CheckpointError
-from formats.original import OPTIMIZERS, PARTS
+from formats.rosinality import OPTIMIZERS, PARTS
 from model import MAX_STEP, Discriminator, StyledGenerator
 from pictures.sizes import step_of
 from training.checkpoint import NVIDIA, VERSION, check_parameters, config_of, read_checkpoint
@@ -205,7 +205,7 @@ class TrainState:
         Raises CheckpointError.
         """
         optimizer = getattr(self, part)
-        state = original.adam_state(content, part, optimizer.parameters, path)
+        state = rosinality.adam_state(content, part, optimizer.parameters, path)
         if state is not None:
             check_parameters(optimizer.parameters, state["v"], path, part)
             optimizer.load_state_dict(state)

@@ -9,7 +9,7 @@ from pathlib import Path
 from backend import device
 from backend.terminal import UsageError
 from formats.files import CheckpointError
-from formats.original import OPTIMIZERS
+from formats.rosinality import OPTIMIZERS
 from pictures.sizes import SIZES, step_of
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import check_no_checkpoints, checkpoints
