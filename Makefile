@@ -21,7 +21,7 @@ DEMO = --init_size 16 --max_size 32 --phase 18000 --loss r1 --no_flip \
 
 demo: $(VENV)/installed
 	$(BIN)/python prepare_data.py --out demo/mnist --overwrite mnist
-	$(BIN)/python train.py demo/mnist --expname demo $(DEMO) --max_iters 3400
+	$(BIN)/python train.py demo/mnist --expname demo --ckpt auto $(DEMO) --max_iters 3400
 	$(BIN)/python generate.py demo/checkpoint/003400.model --expname demo
 
 # Goes on where the demo stopped, for about an hour

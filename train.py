@@ -49,7 +49,7 @@ from training.folder import (
 from training.history import MARK, History
 from training.measuring import Measuring, requested
 from training.options import configuration, parser
-from training.resume import check_growth, continued_run, find_checkpoints
+from training.resume import check_growth, continued_run, find_checkpoints, is_complete
 from training.schedule import Config, ends_stage, images_at, phase_at
 
 LOG_EVERY = 10
@@ -311,6 +311,8 @@ def new_run(args, folder: Path, pictures):
 
 def run_in(args, folder: Path) -> int:
     """Trains in a folder that no other process has. Returns the exit code."""
+    if is_complete(args, folder):
+        return 0
     request = requested(args)
     with closing(open_pictures(args.path)) as pictures:
         with signals.unknown_to_workers():

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Callable
 
+from backend.terminal import UsageError
+
 
 @contextlib.contextmanager
 def replacing(path):
@@ -99,9 +101,19 @@ def lock(handle: int, folder, busy: Exception, until: float) -> None:
             return None
 
 
+def home() -> Path:
+    """The user's home folder. Raises UsageError for a user without one, as containers have them."""
+    try:
+        return Path.home()
+    except (KeyError, RuntimeError):
+        raise UsageError(
+            "this user has no home folder: set HOME to a folder that can be written"
+        ) from None
+
+
 def user_cache() -> Path:
-    """The user's folder for what can be made again; may not be there yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """The user's folder for what can be made again; may not be there yet. Raises UsageError."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache")
 
 
 def our_cache() -> Path:

@@ -18,7 +18,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Callable, Dict, NamedTuple, Optional
 
-from backend.disk import made_once, our_cache
+from backend.disk import home, made_once, our_cache
 from backend.terminal import UsageError
 
 KNOWN = (1, 3, 11)  # newer ones are taken as they are where their text is another
@@ -122,18 +122,18 @@ class DeviceError(UsageError):
 
 def remembered_home() -> Path:
     """Jittor's file of settings; it keeps the last JITTOR_HOME there, for all later programs."""
-    return Path.home() / ".cache" / "jittor" / "config.json"
+    return home() / ".cache" / "jittor" / "config.json"
 
 
 def jittor_cache() -> Path:
     """Jittor's folder for what it downloads and compiles."""
-    home = os.environ.get("JITTOR_HOME")
-    if not home:
+    folder = os.environ.get("JITTOR_HOME")
+    if not folder:
         try:
-            home = json.loads(remembered_home().read_text(encoding="utf-8"))["JITTOR_HOME"]
+            folder = json.loads(remembered_home().read_text(encoding="utf-8"))["JITTOR_HOME"]
         except (OSError, ValueError, KeyError):
-            home = str(Path.home())
-    return Path(home, ".cache", "jittor")
+            folder = str(home())
+    return Path(folder, ".cache", "jittor")
 
 
 def installed() -> Path:
@@ -241,7 +241,7 @@ def choose(device: str) -> Path:
     os.environ["cache_name"] = cache_name(device, view or site)
     try:
         import jittor_utils
-    except (OSError, ValueError) as e:
+    except (KeyError, OSError, RuntimeError, ValueError) as e:
         raise DeviceError(
             f"Jittor cannot use its cache {jittor_cache()}: {e} (JITTOR_HOME says where it is, "
             f"else {remembered_home()})"

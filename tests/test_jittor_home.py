@@ -14,6 +14,7 @@ from tiny import ROOT
 from backend import jittor_home
 from backend.jittor_home import EDITS, DeviceError
 from backend.ops import jt
+from backend.terminal import UsageError
 
 OURS = "from backend import device; jt = device.load('cpu'); print(jt.ones(3).sum().item())"
 # In the usual way; as where there is no CUDA, which a plain import may not survive
@@ -156,6 +157,21 @@ def test_home_that_jittor_cannot_use(tmp_path, text):
     )
     assert done.returncode == 2 and done.stderr.startswith("x: Jittor cannot use its cache ")
     assert f"{tmp_path}/.cache/jittor/config.json" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [KeyError, RuntimeError])
+def test_a_user_without_a_home(monkeypatch, error):
+    """As in a container: no HOME, and no line in /etc/passwd."""
+
+    def nowhere():
+        raise error("no home")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    for name in ("XDG_CACHE_HOME", "JITTOR_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for folder in (jittor_home.our_cache, jittor_home.jittor_cache):
+        with pytest.raises(UsageError, match="this user has no home folder: set HOME to a folder"):
+            folder()
 
 
 @pytest.fixture

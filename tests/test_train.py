@@ -271,3 +271,20 @@ def test_help_shows_every_default(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for words in ("(default 0.999)", "(default 600000)", "(default wgan-gp)", "(default 512)"):
         assert words in text
+
+
+def test_auto_begins_goes_on_and_ends(lmdb, tmp_path, capsys):
+    """As `make demo` does, which is repeated after Ctrl-C or for no reason; other files stay."""
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "000009.model").write_text("x")
+    command = [lmdb, "--expname", str(tmp_path), *TINY, "--ckpt", "auto", "--max_iters"]
+    for iterations, words in (
+        ("1", f"no run in {tmp_path} to go on with: beginning one"),
+        ("2", "000001.model: iteration 1, 4 images"),
+        ("2", "000002.model is at iteration 2 already: nothing to train"),
+        ("1", "000002.model is at iteration 2 already: nothing to train"),
+    ):
+        assert train.main([*command, iterations]) == 0
+        assert words in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "checkpoint").iterdir())
+    assert names == ["000001.model", "000002.model", "000009.model"]

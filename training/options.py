@@ -68,9 +68,9 @@ def add_run_options(p) -> None:
     count = number(int, 1)
     text = (
         "checkpoint to go on from, with its options; latest: that of the highest iteration here "
-        "that is not damaged"
+        "that is not damaged; auto: the same, or a new run where there is none"
     )
-    g.add_argument("--ckpt", metavar="FILE|latest", help=text)
+    g.add_argument("--ckpt", metavar="FILE|latest|auto", help=text)
     text = "let other options and another number of pictures replace the checkpoint's; the size "
     text += "that it has reached and how far it has faded in stay"
     g.add_argument("--override", action="store_true", help=text)

@@ -13,10 +13,11 @@ from formats.rosinality import OPTIMIZERS
 from pictures.sizes import SIZES, step_of
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import check_no_checkpoints, checkpoints
-from training.history import History
+from training.history import History, header_of, iteration_of
 from training.options import configuration
 from training.schedule import Config, batch_at, continued, phase_at, restarted
 
+LATEST = ("latest", "auto")  # of --ckpt: no file's name
 GROWTH = ("phase", "batch_default", "sched", "init_size", "max_size")  # what the place hangs on
 
 
@@ -95,6 +96,8 @@ def find_checkpoints(args, folder: Path) -> list:
     """Paths to try to go on from, one after the other; none for a fresh run."""
     if args.restart_at and not args.ckpt:
         raise UsageError("--restart_at goes with --ckpt only: --init_size is where a run begins")
+    if args.ckpt == "auto":
+        return [path for path in checkpoints(folder) if header_of(path)]
     if args.ckpt == "latest":
         found = checkpoints(folder)
         if not found:
@@ -110,6 +113,20 @@ def find_checkpoints(args, folder: Path) -> list:
     if not History(folder).holds(Path(args.ckpt)):
         check_no_checkpoints(folder)
     return [Path(args.ckpt)]
+
+
+def is_complete(args, folder: Path) -> bool:
+    """Whether the run that `--ckpt auto` finds is at its end. Says so, or that there is none."""
+    if args.ckpt != "auto":
+        return False
+    newest = find_checkpoints(args, folder)[:1]
+    if not newest:
+        print(f"no run in {folder} to go on with: beginning one")
+        return False
+    reached = iteration_of(newest[0])
+    if reached >= args.max_iters:
+        print(f"{newest[0]} is at iteration {reached} already: nothing to train")
+    return reached >= args.max_iters
 
 
 def read_own(path) -> dict:
@@ -149,7 +166,7 @@ def continued_run(args, paths, length: int):
     """
     from training.run import TrainState  # imports Jittor, for the device chosen
 
-    latest = args.ckpt == "latest"
+    latest = args.ckpt in LATEST
     path, content = read_first(paths) if latest else (paths[0], read_checkpoint(paths[0]))
     if content["written_by"] != "train.py":
         run = TrainState.with_networks(path, content, foreign_started(args, path, content))
