@@ -50,7 +50,7 @@ def measure(judge: Judge, path: str, args) -> Measured:
     if Path(path).is_dir():
         folder = Folder(path)
         return Measured(path, folder.size, 0, judge.measure_folder(folder))
-    options = {**vars(args), "ckpt": path, "psi_levels": 8, "latents": None, "latents_are": None}
+    options = {**vars(args), "ckpt": path, "psi_levels": None, "latents": None, "latents_are": None}
     with contextlib.redirect_stdout(None):  # the device has been named
         artist = new_artist(Namespace(**options))
     size = 4 * 2**artist.step

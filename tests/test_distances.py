@@ -128,7 +128,7 @@ def test_copies_of_the_data_have_precision_and_recall_1():
 class Linear:
     """w = M z, pixels = A w: a generator as far as `Artist` asks one."""
 
-    code_dim = 6
+    code_dim, noise_maps, stored_mean = 6, 1, None
 
     def __init__(self, orthogonal=False):
         rng = np.random.default_rng(1)
