@@ -7,11 +7,16 @@ import contextlib
 import errno
 import math
 import os
+import re
 import signal
 import sys
 
 LARGEST = 10**15  # of whole numbers that have no limit of their own
 LARGEST_SEED = 2**64 - 1
+LIMITS = re.compile(  # in errors of Python and Jittor: ulimit's, a container's, the machine's
+    "can't start new thread|Resource temporarily unavailable|[Cc]annot allocate memory|"
+    "[Oo]ut of memory|bad_alloc"
+)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -134,6 +139,12 @@ def run(script: str, task, parser, argv=None) -> int:
             problem, code = "there is not enough memory: smaller batches or sizes take less", 1
         except OSError as e:
             problem, code = explained(e), 1
+        except RuntimeError as e:
+            found = LIMITS.search(str(e))
+            if not found:
+                raise
+            problem = f"this process may have no more memory or threads ({found[0]}): see ulimit -a"
+            problem, code = f"{problem}; smaller batches or sizes take less", 1
         print(f"{script}: {problem}", file=sys.stderr)
         return code
 

@@ -143,6 +143,12 @@ def test_the_handler_before_comes_back():
         (OSError(28, "No space left on device"), 1, "x.py: No space left on device: is the disk"),
         (OSError(37, "No locks available"), 1, "x.py: No locks available: set JITTOR_HOME"),
         (MemoryError(), 1, "x.py: there is not enough memory"),
+        (RuntimeError("can't start new thread"), 1, "x.py: this process may have no more memory"),
+        (
+            RuntimeError("Wrong inputs\nFailed reason:Resource temporarily unavailable"),
+            1,
+            "x.py: this process may have no more memory or threads (Resource temporarily unava",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -153,6 +159,14 @@ def test_errors_get_one_sentence(capsys, error, code, words):
     assert terminal.run("x.py", task, argparse.ArgumentParser, []) == code
     out, err = capsys.readouterr()
     assert err.startswith(words) and err.count("\n") == 1 and not out
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_limit():
+    def task(args):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        terminal.run("x.py", task, argparse.ArgumentParser, [])
 
 
 LACKS = {
