@@ -12,6 +12,7 @@ the first `import jittor`:
 
 import ctypes
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -21,6 +22,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from backend import cuda_home, jittor_home
 from backend.cuda_home import Cuda, Unusable, ask
+from backend.disk import our_cache
 from backend.headers import precompile
 from backend.jittor_home import DeviceError, jittor_cache
 
@@ -117,6 +119,17 @@ def find_cuda(driver: Driver) -> Tuple[Optional[Cuda], str]:
     return None, "; ".join(dict.fromkeys(reasons)) or none
 
 
+def check_paths() -> None:
+    """Jittor writes them into commands for a shell, not all of them in quotes."""
+    for path, advice in (
+        (sys.executable, "make the environment elsewhere (python3 -m venv FOLDER)"),
+        (str(our_cache()), "set XDG_CACHE_HOME to another folder"),
+        (str(jittor_cache()), "set JITTOR_HOME to another folder"),
+    ):
+        if re.search(r"""[\s'"$`\\;&|<>()]""", path):
+            raise DeviceError(f"Jittor cannot work with the space or sign in {path!r}: {advice}")
+
+
 def check_compiler() -> None:
     """Jittor compiles itself: say what is missing before it fails with a page of errors."""
     if shutil.which(os.environ.get("cc_path", "g++")) is None:
@@ -139,6 +152,7 @@ def prepare_environment(choice: str, precision: str = "float32") -> Tuple[str, s
 
     Returns (the CUDA and GPU chosen or "" for the CPU, why not CUDA).
     """
+    check_paths()
     check_compiler()
     text, cuda, reason = "", None, "asked for"
     if choice != "cpu":

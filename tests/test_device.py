@@ -278,6 +278,25 @@ def test_report_as_a_script():
     assert "jittor: 1.3.11.0" in lines and lines[-1].startswith("device: C")
 
 
+@pytest.mark.parametrize(
+    "name, place, words",
+    [
+        ("XDG_CACHE_HOME", "a b", "XDG_CACHE_HOME"),
+        ("JITTOR_HOME", "it's", "JITTOR_HOME"),
+        (None, "My Projects/.venv/bin/python", "make the environment elsewhere"),
+    ],
+)
+def test_paths_that_jittor_cannot_take(tmp_path, monkeypatch, name, place, words):
+    device.check_paths()
+    if name:
+        monkeypatch.setenv(name, str(tmp_path / place))
+    else:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / place))
+    with pytest.raises(device.DeviceError, match="space or sign") as e:
+        device.check_paths()
+    assert words in str(e.value) and str(tmp_path / place)[-9:] in str(e.value)
+
+
 def test_missing_compiler_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("cc_path", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
