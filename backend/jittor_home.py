@@ -200,9 +200,10 @@ def make_view(site: Path) -> Optional[Path]:
         return None
     key = hashlib.sha256(repr(EDITS).encode())
     for package in ("jittor", "jittor_utils"):
-        for file in sorted((site / package).rglob("*")):
+        # As bytes: one name is Chinese, which is another text in the C locale
+        for file in sorted((site / package).rglob("*"), key=lambda f: [*map(os.fsencode, f.parts)]):
             if file.is_file() and "__pycache__" not in file.parts:
-                key.update(str(file.relative_to(site)).encode() + b"\0" + file.read_bytes())
+                key.update(os.fsencode(file.relative_to(site)) + b"\0" + file.read_bytes())
 
     def fill(folder: Path) -> None:
         for package in ("jittor", "jittor_utils"):

@@ -159,6 +159,22 @@ def test_home_that_jittor_cannot_use(tmp_path, text):
     assert f"{tmp_path}/.cache/jittor/config.json" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_the_view_is_the_same_in_the_c_locale(site):
+    """Where a name that is not ASCII is another text; Jittor has such a file."""
+    (site / "jittor" / "\u8ba1\u56fe.py").write_text("x\n", encoding="utf-8")
+    code = f"from backend import jittor_home as j; print(j.make_view(j.Path({str(site)!r})).name)"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **plain},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == jittor_home.make_view(site).name
+
+
 @pytest.mark.parametrize("error", [KeyError, RuntimeError])
 def test_a_user_without_a_home(monkeypatch, error):
     """As in a container: no HOME, and no line in /etc/passwd."""
