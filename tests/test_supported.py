@@ -29,7 +29,7 @@ def test_script_on_a_python_that_cannot_work(script, version):
     code = (
         f"import sys; sys.version_info = {version}; sys.argv[1:] = ['--help']; sys.path[0] = '.'\n"
         "sys.modules['numpy'] = sys.modules['PIL'] = sys.modules['argparse'] = None\n"
-        f"exec(open({script!r}, encoding='utf-8').read())"
+        f"__file__ = {script!r}\nexec(open(__file__, encoding='utf-8').read())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
