@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_a_deep_tree(tmp_path):
     finally:
         os.close(here)
     assert found(where) == [str(deep / "a.png")]
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)  # pytest could not
 
 
 def test_a_name_decides_only_where_the_content_does_not():
