@@ -1,5 +1,6 @@
 """Which Pythons can run this: what the scripts say, what make does, what is installed for each."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,13 @@ from packaging.requirements import Requirement
 from backend import supported
 
 ROOT = Path(__file__).resolve().parent.parent
+MAKES_OWN = (
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+    "PYTHON",
+    "VENV",
+)  # `make test` may run these tests
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.name != "model.py")
 PYTHON = """#!/bin/sh
 case "$1" in
@@ -45,7 +53,8 @@ def make(tmp_path):
 
     def run(*arguments, target=".venv/made-by"):
         command = ["make", target, *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        env = {k: v for k, v in os.environ.items() if k not in MAKES_OWN}
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
 
     def python(name, version=(3, 12, 1)):
         path = tmp_path / name
