@@ -108,16 +108,19 @@ def test_nobody_listens_and_the_terminal_closes_under_nohup(lmdb, tmp_path):
 def test_ctrl_c_before_the_first_iteration_leaves_nothing(lmdb, tmp_path):
     """While Jittor loads: at once, without a word of Jittor's or ours, and nothing in the way."""
     code = (
-        "import signal, subprocess, sys, time\n"
+        "import os, signal, subprocess, sys, time\n"
         "back = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
-        "p = subprocess.Popen(sys.argv[1:], stderr=-1, preexec_fn=back, start_new_session=True)\n"
-        "time.sleep(1.5)\n"
+        "p = subprocess.Popen(sys.argv[2:], stderr=-1, preexec_fn=back, start_new_session=True)\n"
+        "while not os.path.isdir(sys.argv[1]) and p.poll() is None: time.sleep(0.01)\n"
         "p.send_signal(signal.SIGINT)\n"
         "print(p.communicate()[1].decode(), p.returncode)\n"
     )
     words = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(tmp_path), *TINY]
     between = subprocess.run(  # Jittor, loaded here, would end these tests over it
-        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True
+        # The folders are made just before
+        [sys.executable, "-c", code, str(tmp_path / "sample"), *words],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert between.stdout.split("\n")[-2].strip() == str(-signal.SIGINT), between.stdout
     assert "Traceback" not in between.stdout and "Caught" not in between.stdout
