@@ -141,7 +141,7 @@ def load_network(args):
     """
     if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
         raise CheckpointError(f"{args.ckpt}: no such file")
-    device.load(args.device, say=print, precision=args.precision)
+    device.load(args.device, print, args.precision, args.threads)
     from training.run import load_generator  # imports Jittor, for the device chosen above
 
     generator, config, size, alpha = load_generator(args.ckpt)

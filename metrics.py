@@ -133,7 +133,7 @@ def run(args) -> None:
     check_usage(args, request)
     folder, rows = Path(args.expname or ".") / "results", []
     with contextlib.closing(open_data(args.data)) as data:
-        device.load(args.device, say=print, precision=args.precision)
+        device.load(args.device, print, args.precision, args.threads)
         judge = Judge(data, request)
         for path in args.paths:
             started = time.time()

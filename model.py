@@ -15,7 +15,7 @@ from typing import Dict
 
 import numpy as np
 
-from backend import device, ops
+from backend import activations, device, ops
 
 jt = device.load()
 nn = jt.nn
@@ -51,6 +51,11 @@ class EqualLR(nn.Module):
         self.scale = math.sqrt(2 / np.prod(shape[1:]))
 
 
+def column(bias):
+    """(c,) as it is added to images: (1, c, 1, 1)"""
+    return bias.reshape(1, -1, 1, 1)
+
+
 class EqualConv2d(nn.Module):
     """k x k convolution, "same" padding unless given. (n, c_in, h, w) -> (n, c_out, h', w')"""
 
@@ -59,12 +64,12 @@ class EqualConv2d(nn.Module):
         self.padding = kernel // 2 if padding is None else padding
 
     def parts(self):
-        """(weight, scale, bias (1, c_out, 1, 1))"""
-        return self.conv.weight_orig, self.conv.scale, self.conv.bias.reshape(1, -1, 1, 1)
+        """(weight, scale, bias (c_out,))"""
+        return self.conv.weight_orig, self.conv.scale, self.conv.bias
 
     def execute(self, x):
         w, scale, bias = self.parts()
-        return ops.conv2d(x, w, self.padding, scale) + bias
+        return ops.conv2d(x, w, self.padding, scale) + column(bias)
 
 
 class FusedUpsample(nn.Module):
@@ -78,11 +83,11 @@ class FusedUpsample(nn.Module):
         self.scale = math.sqrt(2 / (c_in * 9))
 
     def parts(self):
-        return self.weight, self.scale, self.bias.reshape(1, -1, 1, 1)
+        return self.weight, self.scale, self.bias
 
     def execute(self, x):
         w, scale, bias = self.parts()
-        return ops.conv2d(ops.upsample2(x), ops.turn(w), 1, scale / 4) + bias
+        return ops.conv2d(ops.upsample2(x), ops.turn(w), 1, scale / 4) + column(bias)
 
 
 class FusedDownsample(nn.Module):
@@ -96,11 +101,11 @@ class FusedDownsample(nn.Module):
         self.scale = math.sqrt(2 / (c_in * 9))
 
     def parts(self):
-        return self.weight, self.scale, self.bias.reshape(1, -1, 1, 1)
+        return self.weight, self.scale, self.bias
 
     def execute(self, x):
         w, scale, bias = self.parts()
-        return ops.avg_pool2(ops.conv2d(x, w, 1, scale)) + bias
+        return ops.avg_pool2(ops.conv2d(x, w, 1, scale)) + column(bias)
 
 
 class Upsample(nn.Module):
@@ -137,19 +142,28 @@ class UpsamplingLayers(nn.Sequential):
     def execute(self, x):
         conv = self[-2]
         w, scale, bias = conv.parts()
+        bias = column(bias)
         fused = isinstance(conv, FusedUpsample)
         y = (ops.conv_transpose2d_blur if fused else ops.upsample_conv2d_blur)(x, w, scale)
         return y + (bias if self.bias_after_blur else bias * ops.blurred_ones(*y.shape[2:]))
 
 
 class DownsamplingLayers(nn.Sequential):
-    """(Blur, EqualConv2d, AvgPool2d, LeakyReLU) or (Blur, FusedDownsample, LeakyReLU), all but the
-    last by one operator.
+    """(Blur, EqualConv2d, AvgPool2d, LeakyReLU) or (Blur, FusedDownsample, LeakyReLU), all but bias
+    and LeakyReLU by one operator, these by a second.
     """
 
     def execute(self, x):
         w, scale, bias = self[1].parts()
-        return self[-1](ops.blur_conv2d_avg_pool(x, w, scale) + bias)
+        return activations.biased_leaky_relu(ops.blur_conv2d_avg_pool(x, w, scale), bias)
+
+
+class ActivatedConv2d(nn.Sequential):
+    """(EqualConv2d, LeakyReLU), bias and LeakyReLU by one operator."""
+
+    def execute(self, x):
+        w, scale, bias = self[0].parts()
+        return activations.biased_leaky_relu(ops.conv2d(x, w, self[0].padding, scale), bias)
 
 
 class EqualLinear(nn.Module):
@@ -166,14 +180,14 @@ class LeakyReLU(nn.Module):
     """Slope 0.2 below zero."""
 
     def execute(self, x):
-        return ops.leaky_relu(x)
+        return activations.leaky_relu(x)
 
 
 class PixelNorm(nn.Module):
     """Each latent to unit mean square (ProGAN, section 4.2): (n, c) -> (n, c)"""
 
     def execute(self, x):
-        return ops.pixel_norm(x)
+        return activations.pixel_norm(x)
 
 
 class NoiseInjection(nn.Module):
@@ -200,7 +214,7 @@ class AdaptiveInstanceNorm(nn.Module):
         self.style.linear.bias = jt.array(np.repeat([1.0, 0.0], channels).astype("float32"))
 
     def execute(self, x, w):
-        return ops.styled_activation(x, self.style(w), self.eps)
+        return activations.styled_activation(x, self.style(w), self.eps)
 
 
 class ConstantInput(nn.Module):
@@ -377,9 +391,9 @@ class ConvBlock(nn.Module):
     """
 
     def __init__(self, c_in: int, c_out: int, step: int):
-        self.conv1 = nn.Sequential(EqualConv2d(c_in, c_out, 3), LeakyReLU())
+        self.conv1 = ActivatedConv2d(EqualConv2d(c_in, c_out, 3), LeakyReLU())
         if step == 0:
-            self.conv2 = nn.Sequential(EqualConv2d(c_out, c_out, 4, padding=0), LeakyReLU())
+            self.conv2 = ActivatedConv2d(EqualConv2d(c_out, c_out, 4, padding=0), LeakyReLU())
         elif step < FUSED_FROM:
             conv = EqualConv2d(c_out, c_out, 3)
             self.conv2 = DownsamplingLayers(Blur(), conv, AvgPool2d(), LeakyReLU())
@@ -391,26 +405,9 @@ class ConvBlock(nn.Module):
         return self.conv2(self.conv1(x))
 
 
-def minibatch_stddev(x, group: int = 0):
-    """Appends a channel with one number: the mean over everything of the batch's standard deviation
-    (ProGAN, 3). With `group`, that of groups of so many: of 8 images 0 2 4 6 and 1 3 5 7.
-    """
-    n, c, h, w = x.shape
-    group = min(group or n, n)
-    if n % group:
-        raise ValueError(f"{n} images are no groups of {group}")
-    d = x.reshape(group, n // group, c, h, w)
-    d = d - d.mean(dim=0, keepdims=True)
-    deviation = jt.sqrt((d * d).mean(dim=0) + 1e-8).mean(dims=(2, 3)).mean(dim=1)  # (n / group,)
-    deviation = deviation.broadcast([group, n // group], [0]).reshape(n, 1, 1, 1)
-    padded = x.reindex([n, c + 1, h, w], ["i0", "i1", "i2", "i3"])  # a channel of zeros
-    last = np.arange(c + 1).reshape(1, -1, 1, 1) == c
-    return padded + deviation * jt.array(last.astype(str(x.dtype))).stop_grad()
-
-
 class Discriminator(nn.Module):
     """Images -> scores, higher for real. Lists start with the largest size, as the original's.
-    stddev_group: see `minibatch_stddev`.
+    stddev_group: see `activations.minibatch_stddev`.
     """
 
     def __init__(self, from_rgb_activate=True, channel_max: int = 512, stddev_group: int = 0):
@@ -422,7 +419,7 @@ class Discriminator(nn.Module):
         )
         rgb = [EqualConv2d(3, c[i], 1) for i in steps]
         if from_rgb_activate:
-            rgb = [nn.Sequential(conv, LeakyReLU()) for conv in rgb]
+            rgb = [ActivatedConv2d(conv, LeakyReLU()) for conv in rgb]
         self.from_rgb = nn.ModuleList(rgb)
         self.linear = EqualLinear(c[0], 1)
 
@@ -435,7 +432,7 @@ class Discriminator(nn.Module):
                 skip = self.from_rgb[MAX_STEP - step + 1](ops.avg_pool2(image))
                 x = (1 - alpha) * skip + alpha * x
         group = [self.stddev_group] if self.stddev_group else []
-        x = self.progression[MAX_STEP](minibatch_stddev(x, *group))
+        x = self.progression[MAX_STEP](activations.minibatch_stddev(x, *group))
         return self.linear(x.reshape(x.shape[:2]))
 
     def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:

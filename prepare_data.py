@@ -32,7 +32,7 @@ import lmdb
 from PIL import ImageColor
 from tqdm import tqdm
 
-from backend import terminal
+from backend import cores, terminal
 from backend.terminal import UsageError, number, printable
 from pictures.choice import Choice
 from pictures.reading import error_text
@@ -309,9 +309,8 @@ def parser():
     text = "fail at the first file that cannot be read, with exit code 1"
     group.add_argument("--strict", action="store_true", help=text)
     text = "processes, 1 to 1024 (default: one for each core)"
-    cores = len(os.sched_getaffinity(0))
     group.add_argument(
-        "--n_worker", type=number(int, 1, 1024), default=cores, metavar="N", help=text
+        "--n_worker", type=number(int, 1, 1024), default=cores.usable(), metavar="N", help=text
     )
     return result
 

@@ -297,7 +297,7 @@ def new_run(args, folder: Path, pictures):
         check_growth(pictures, config)
         check_vacant(folder, config, pictures.length)
     make_folders(folder)
-    device.load(args.device, say=print, precision=args.precision)
+    device.load(args.device, print, args.precision, args.threads)
     from training.run import TrainState  # imports Jittor, for the device chosen above
 
     if not paths:

@@ -20,11 +20,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
-from backend import cuda_home, jittor_home
+from backend import cores, cuda_home, jittor_home, library
 from backend.cuda_home import Cuda, Unusable, ask
 from backend.disk import our_cache
 from backend.headers import precompile
 from backend.jittor_home import DeviceError, jittor_cache
+from backend.terminal import number
 
 CHOICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32")
@@ -147,8 +148,8 @@ def check_compiler() -> None:
         )
 
 
-def prepare_environment(choice: str, precision: str = "float32") -> Tuple[str, str]:
-    """Sets what Jittor and CUDA's libraries read while they are loaded.
+def prepare_environment(choice: str, precision="float32", threads=None) -> Tuple[str, str]:
+    """Sets what Jittor and the libraries under it read while they are loaded.
 
     Returns (the CUDA and GPU chosen or "" for the CPU, why not CUDA).
     """
@@ -174,6 +175,10 @@ def prepare_environment(choice: str, precision: str = "float32") -> Tuple[str, s
     config = Path(sys.base_prefix, "bin", "python{}.{}-config".format(*sys.version_info))
     if config.exists():
         os.environ.setdefault("python_config_path", str(config))
+    if threads or not os.environ.get("OMP_NUM_THREADS"):
+        os.environ["OMP_NUM_THREADS"] = str(threads or max(1, cores.usable() // local_ranks()))
+    if "OMP_WAIT_POLICY" not in os.environ:  # oneDNN's threads: soon asleep, not in others' way
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("use_cutlass", "0")  # neither needed nor part of jittor_offline
     os.environ.setdefault("log_silent", "1")  # warnings and errors only
     os.environ.setdefault("JPY_PARENT_PID", "0")  # Jittor leaves Ctrl-C to us, as in a notebook
@@ -194,7 +199,7 @@ def choose_gpu(gpus: int) -> int:
     if not under_mpirun():
         return 0
     local = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", rank()))
-    here = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", ranks()))
+    here = local_ranks()
     if here > gpus:
         raise DeviceError(
             f"mpirun started {here} processes on this machine, which has {gpus} usable GPU(s): "
@@ -226,6 +231,11 @@ def ranks() -> int:
     return int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1))
 
 
+def local_ranks() -> int:
+    """How many of them on this machine."""
+    return int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", ranks()))
+
+
 def keep_freed_memory() -> None:
     """Tells glibc to keep what is freed.
 
@@ -240,15 +250,16 @@ def keep_freed_memory() -> None:
     mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def load(choice: str = "auto", say=None, precision: str = "float32"):
+def load(choice="auto", say=None, precision="float32", threads: Optional[int] = None):
     """Imports Jittor (the first time) for the device chosen and returns the module.
 
     `choice` is "auto" (CUDA if it works, else the CPU; leaves an earlier choice as it is), "cpu" or
     "cuda". `say` is called with one line that tells what was chosen. `precision` of the products in
-    convolutions counts the first time; the rest is float32 always. Raises DeviceError.
+    convolutions and the number of `threads` on the CPU count the first time; the rest is float32
+    always. Raises DeviceError.
     """
     fresh = "jittor" not in sys.modules
-    text, reason = prepare_environment(choice, precision) if fresh else ("", "")
+    text, reason = prepare_environment(choice, precision, threads) if fresh else ("", "")
     keep_freed_memory()
     jt = jittor_home.load("cuda" if text else "cpu", say) if fresh else sys.modules["jittor"]
     if fresh:
@@ -271,7 +282,7 @@ def built_cores() -> List[Path]:
 
 
 def add_options(parser) -> None:
-    """--device and --precision, the same on every script."""
+    """--device, --precision and --threads, the same on every script."""
     parser.add_argument(
         "--device",
         choices=CHOICES,
@@ -285,14 +296,21 @@ def add_options(parser) -> None:
         help="of products in convolutions; tf32: CUDA from compute capability 8.0 on "
         "(default float32)",
     )
+    parser.add_argument(
+        "--threads",
+        type=number(int, 1, 1024),
+        metavar="N",
+        help="on the CPU (default: OMP_NUM_THREADS, else the cores that this process may use)",
+    )
 
 
 def describe(jt, cuda: str = "", reason: str = "") -> str:
     """One line: device, and why not the other."""
     if jt.flags.use_cuda:
         return f"device: {cuda or 'CUDA'}"
-    threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
-    return f"device: CPU, {threads} threads" + (f" ({reason})" if reason else "")
+    threads = library.threads()
+    plural = "s" if threads > 1 else ""
+    return f"device: CPU, {threads} thread{plural}" + (f" ({reason})" if reason else "")
 
 
 def first_line(*command: str) -> str:

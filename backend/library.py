@@ -1,4 +1,4 @@
-"""Our kernels for the CPU: the C++ of backend/kernels as one library, compiled once for each cache."""
+"""Our kernels for the CPU: backend/kernels as one library, compiled once for each cache."""
 
 import ctypes
 import functools
@@ -6,11 +6,13 @@ import hashlib
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Sequence
 
 import numpy as np
 
+from backend import cores
 from backend.disk import made_once
 from backend.jittor_home import DeviceError
 
@@ -19,8 +21,9 @@ NOT_OURS = re.compile(r'-(?:include\s+"[^"]*"|DJIT\S*|I"[^"]*"|I\S+|L\S*|l\S*|Wl
 
 
 @functools.lru_cache(maxsize=None)
-def library(jt) -> ctypes.CDLL:
-    """The library, compiled where it is not yet. Raises DeviceError."""
+def library() -> ctypes.CDLL:
+    """The library, compiled where it is not yet. Jittor is loaded. Raises DeviceError."""
+    jt = sys.modules["jittor"]
     sources = sorted(SOURCES.glob("*"))
     flags = NOT_OURS.sub("", jt.flags.cc_flags)
     key = hashlib.sha256((flags + jt.flags.cc_path).encode())
@@ -28,7 +31,9 @@ def library(jt) -> ctypes.CDLL:
         key.update(source.read_bytes())
 
     def fill(folder: Path) -> None:
-        command = f'"{jt.flags.cc_path}" {flags} -shared "{SOURCES}/library.cc" -o "{folder}/kernels.so"'
+        command = (
+            f'"{jt.flags.cc_path}" {flags} -shared "{SOURCES}/library.cc" -o "{folder}/kernels.so"'
+        )
         done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             raise DeviceError(
@@ -44,13 +49,35 @@ def library(jt) -> ctypes.CDLL:
 
 
 def threads() -> int:
-    """How many take part in our kernels: OMP_NUM_THREADS, else the cores that are ours."""
-    return max(1, int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    """How many take part: the first number of OMP_NUM_THREADS, as OpenMP reads it."""
+    found = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))
+    return max(1, int(found.group(1))) if found else cores.usable()
 
 
-def address(jt, name: str) -> int:
-    """Of an operator, for Jittor's kernels, which get numbers as doubles: exact below 2^53."""
-    return ctypes.cast(getattr(library(jt), name), ctypes.c_void_p).value
+SOURCE = """
+const float* operands[] = {OPERANDS};
+float* results[] = {RESULTS};
+const double numbers[] = {NUMBERS};
+typedef void (*Operator)(const float* const*, float* const*, const double*);
+((Operator)(size_t)data["operator"])(operands, results, numbers);
+"""
+
+
+def call(function: str, inputs, shapes, *numbers) -> list:
+    """What an operator of backend/kernels makes of the inputs and then the numbers: Vars of those
+    shapes.
+
+    Jittor's kernel gets the operator's address as one more number, exact below 2^53: one kernel
+    serves all operators with as many inputs and outputs.
+    """
+    jt = sys.modules["jittor"]
+    data = {f"number{i}": number for i, number in enumerate(numbers)}
+    source = SOURCE.replace("OPERANDS", ", ".join(f"in{i}_p" for i in range(len(inputs))))
+    source = source.replace("RESULTS", ", ".join(f"out{i}_p" for i in range(len(shapes))))
+    source = source.replace("NUMBERS", ", ".join(f'data["{name}"]' for name in data))
+    operator = ctypes.cast(getattr(library(), function), ctypes.c_void_p)
+    data["operator"] = operator.value
+    return jt.code(shapes, [inputs[0].dtype] * len(shapes), inputs, cpu_src=source, data=data)
 
 
 def pointers(variables: Sequence) -> ctypes.Array:
@@ -58,11 +85,11 @@ def pointers(variables: Sequence) -> ctypes.Array:
     return (ctypes.c_void_p * len(variables))(*[x.data.ctypes.data for x in variables])
 
 
-def adam(jt, p, v, g, rates, corrections, beta2: float, eps: float) -> None:
+def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:
     """One step of Adam with beta1 = 0 for lists of parameters, moments and gradients, in place."""
     sizes = np.array([x.numel() for x in p], "int64")
     rates, corrections = (np.array(x, "float32") for x in (rates, corrections))
-    library(jt).adam_(
+    library().adam_(
         ctypes.c_int64(len(p)),
         sizes.ctypes.data_as(ctypes.c_void_p),
         *(pointers(x) for x in (p, v, g)),
@@ -73,10 +100,10 @@ def adam(jt, p, v, g, rates, corrections, beta2: float, eps: float) -> None:
     )
 
 
-def average(jt, running, parameters, part: float) -> None:
+def average(running, parameters, part: float) -> None:
     """running <- running + (parameters - running) * part, for lists of both, in place."""
     sizes = np.array([x.numel() for x in running], "int64")
-    library(jt).average_(
+    library().average_(
         ctypes.c_int64(len(running)),
         sizes.ctypes.data_as(ctypes.c_void_p),
         pointers(running),

@@ -8,7 +8,8 @@ All images are (n, c, h, w), float32.
 
 import numpy as np
 
-from backend import device, library
+from backend import device
+from backend.library import call
 
 jt = device.load()
 
@@ -37,29 +38,6 @@ const int64 n = out0->num;
 smooth<<<(n + 255) / 256, 256>>>(in0_p, out0_p, n, in0_shape2, in0_shape3, out0_shape2, out0_shape3,
     %s);
 """
-
-
-def _call(function: str, inputs, shapes, *numbers):
-    """What an operator of backend/kernels makes of the inputs and then the numbers: Vars of those
-    shapes.
-
-    Jittor's kernel gets the operator's address as one more number: one serves all operators with as
-    many inputs and outputs.
-    """
-    data = {f"number{i}": number for i, number in enumerate(numbers)}
-    source = """
-        const float* operands[] = {%s};
-        float* results[] = {%s};
-        const double numbers[] = {%s};
-        typedef void (*Operator)(const float* const*, float* const*, const double*);
-        ((Operator)(size_t)data["operator"])(operands, results, numbers);
-    """ % (
-        ", ".join(f"in{i}_p" for i in range(len(inputs))),
-        ", ".join(f"out{i}_p" for i in range(len(shapes))),
-        ", ".join(f'data["{name}"]' for name in data),
-    )
-    data["operator"] = library.address(jt, function)
-    return jt.code(shapes, [inputs[0].dtype] * len(shapes), inputs, cpu_src=source, data=data)
 
 
 def _backend():
@@ -126,7 +104,7 @@ class _Conv(_Bilinear):
         own, (*_, down, scale) = self.own_kernel(w.shape[2:], size), self.geometry
         if own:
             size = [s // 2 for s in size] if down else size
-            return _call(f"{own}_conv", [x, w], [[n, o, *size]], n, c, o, *size, scale)[0]
+            return call(f"{own}_conv", [x, w], [[n, o, *size]], n, c, o, *size, scale)[0]
         ops, name = _backend()
         x = _smooth(x, False) if down else x
         return getattr(ops, name)(x, w, *self.options()) * scale
@@ -150,7 +128,7 @@ class _ConvData(_Bilinear):
         (n, o, *size), c = dy.shape, w.shape[1]
         own, (*_, down, scale) = self.own_kernel(w.shape[2:], self.size), self.geometry
         if own:
-            return _call(f"{own}_data", [w, dy], [[n, c, *self.size]], n, c, o, *size, scale)[0]
+            return call(f"{own}_data", [w, dy], [[n, c, *self.size]], n, c, o, *size, scale)[0]
         ops, name = _backend()
         size = [s + 1 for s in self.size] if down else self.size
         dx = getattr(ops, name + "_backward_x")(w, dy, *size, *self.options())
@@ -173,7 +151,7 @@ class _ConvWeight(_Bilinear):
         own, (*_, down, scale) = self.own_kernel(self.kernel, size), self.geometry
         if own:
             shape, size = [o, c, *self.kernel], dy.shape[2:]
-            return _call(f"{own}_weight", [x, dy], [shape], n, c, o, *size, scale)[0]
+            return call(f"{own}_weight", [x, dy], [shape], n, c, o, *size, scale)[0]
         ops, name = _backend()
         x = _smooth(x, False) if down else x
         return getattr(ops, name + "_backward_w")(x, dy, *self.kernel, *self.options()) * scale
@@ -257,7 +235,7 @@ class _Matmul(jt.Function):
             return jt.compile_extern.cublas_ops.cublas_matmul(a, b, *self.transpose)
         ta, tb = map(int, self.transpose)
         m, k, n = a.shape[ta], a.shape[1 - ta], b.shape[1 - tb]
-        return _call("matmul_", [a, b], [[m, n]], m, n, k, ta, tb)[0]
+        return call("matmul_", [a, b], [[m, n]], m, n, k, ta, tb)[0]
 
     def grad(self, dc):
         (a, b), (ta, tb) = self.saved, self.transpose
@@ -338,108 +316,3 @@ def max_pool2d(x, kernel: int, stride: int, padding: int = 0):
             place = jt.ternary(other > largest, jt.full_like(place, tap), place)
             largest = jt.maximum(largest, other)
     return chosen("@e0(i0,i1,i2,i3)", [place])
-
-
-def relu(x):
-    return jt.maximum(x, 0)
-
-
-class _Slope(jt.Function):
-    """dy times the slope of the leaky ReLU, 1 where its output y is positive, else 0.2."""
-
-    def __init__(self, y):
-        self.y = y
-
-    def execute(self, dy):
-        if jt.flags.use_cuda or str(dy.dtype) != "float32":
-            return jt.ternary(self.y > 0, dy, 0.2 * dy)
-        # fused with what is around it, it would be compiled in a dozen variants
-        return _call("leaky_slope", [self.y, dy], [dy.shape], dy.numel())[0]
-
-    def grad(self, v):
-        return _Slope(self.y)(v)
-
-
-class _LeakyReLU(jt.Function):
-    """Keeps its output alone: that tells the slope too."""
-
-    def execute(self, x):
-        self.y = jt.maximum(x, 0.2 * x)
-        return self.y
-
-    def grad(self, dy):
-        return _Slope(self.y)(dy)
-
-
-def leaky_relu(x):
-    """Slope 0.2 below zero."""
-    return _LeakyReLU()(x)
-
-
-def pixel_norm(x):
-    """x / sqrt(mean over channels of x^2 + 1e-8) (ProGAN, section 4.2)."""
-    return x / jt.sqrt((x * x).mean(dim=1, keepdims=True) + 1e-8)
-
-
-def instance_norm(x, eps: float = 1e-5):
-    """Zero mean and unit (biased) variance of each image's each channel."""
-    x = x - x.mean(dims=(2, 3), keepdims=True)
-    return x / jt.sqrt((x * x).mean(dims=(2, 3), keepdims=True) + eps)
-
-
-class _StyledActivation(jt.Function):
-    """`styled_activation` in one pass on the CPU."""
-
-    def __init__(self, eps: float):
-        self.eps = eps
-
-    def __call__(self, *inputs):
-        self.saved = inputs
-        return super().__call__(*inputs)
-
-    def execute(self, x, style):
-        n, c, h, w = x.shape
-        return _call("styled_forward", [x, style], [x.shape], n, c, h * w, self.eps)[0]
-
-    def grad(self, dy):
-        return _StyledActivationGradient(self.eps)(*self.saved, dy)
-
-
-class _StyledActivationGradient(jt.Function):
-    """(x, style, dy) -> dx, dstyle"""
-
-    def __init__(self, eps: float):
-        self.eps = eps
-
-    def __call__(self, *inputs):
-        self.saved = inputs
-        return super().__call__(*inputs)
-
-    def execute(self, x, style, dy):
-        n, c, h, w = x.shape
-        shapes = [x.shape, style.shape]
-        return tuple(_call("styled_gradient", [x, style, dy], shapes, n, c, h * w, self.eps))
-
-    def grad(self, *v):
-        """Rarely asked for: by way of the plain expression. Of clones, for dy may depend on x."""
-        *inputs, dy = clones = [x.clone() for x in self.saved]
-        gradients = jt.grad((styled_activation_plain(*inputs, self.eps) * dy).sum(), inputs)
-        product = sum((g * u).sum() for g, u in zip(gradients, v) if u is not None)
-        return jt.grad(product, clones)
-
-
-def styled_activation_plain(x, style, eps: float = 1e-5):
-    """`styled_activation` step by step."""
-    n, c = x.shape[:2]
-    style = style.reshape(n, 2, c, 1, 1)
-    return style[:, 0] * instance_norm(leaky_relu(x), eps) + style[:, 1]
-
-
-def styled_activation(x, style, eps: float = 1e-5):
-    """gamma * instance_norm(leaky_relu(x)) + beta (equation 1 and the activation before it).
-
-    x (n, c, h, w), style (n, 2c): all gamma, then all beta -> (n, c, h, w). eps: of the norm.
-    """
-    if jt.flags.use_cuda or str(x.dtype) != "float32":
-        return styled_activation_plain(x, style, eps)
-    return _StyledActivation(eps)(x, style)

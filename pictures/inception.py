@@ -8,7 +8,7 @@ each other.
 
 import numpy as np
 
-from backend import device, ops
+from backend import activations, device, ops
 from pictures.lpips import constant, variable
 
 jt = device.load()
@@ -72,7 +72,7 @@ class Inception:
         padded = name not in UNPADDED and name not in HALVING
         padding = tuple(k // 2 for k in kernel.shape[2:]) if padded else 0
         stride = 2 if name in HALVING else 1
-        return ops.relu(ops.conv2d(x, kernel, padding, stride=stride) + bias)
+        return activations.relu(ops.conv2d(x, kernel, padding, stride=stride) + bias)
 
     def chain(self, x, *names):
         for name in names:

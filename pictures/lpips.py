@@ -7,7 +7,7 @@ distance(x, y)                      # (n, 3, h, w) in [-1, 1] -> (n,)
 
 import numpy as np
 
-from backend import device, ops
+from backend import activations, device, ops
 from backend.terminal import UserError
 from formats.features import BLOCKS, Weights
 
@@ -51,7 +51,7 @@ class FeatureNetwork:
         size = kernel.shape[-1]
         stride, padding = (4, 2) if size == 11 else (1, size // 2)
         y = ops.conv2d(x, kernel, padding, stride=stride)
-        return ops.relu(y + bias.reshape(1, -1, 1, 1))
+        return activations.relu(y + bias.reshape(1, -1, 1, 1))
 
     def features(self, images) -> list:
         """images (n, 3, h, w) in [-1, 1], array or Var -> what comes out of each of five blocks,

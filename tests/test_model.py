@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from backend.activations import minibatch_stddev
 from backend.ops import jt
 from model import (
     AvgPool2d,
@@ -14,7 +15,6 @@ from model import (
     LeakyReLU,
     Upsample,
     UpsamplingLayers,
-    minibatch_stddev,
 )
 
 

@@ -52,12 +52,13 @@ class Adam:
         if jt.flags.use_cuda:
             self.step_on_cuda(p, v, gradients, rates, corrections)
         else:
-            library.adam(jt, p, v, gradients, rates, corrections, self.beta2, self.eps)
+            library.adam(p, v, gradients, rates, corrections, self.beta2, self.eps)
 
     def step_on_cuda(self, parameters, moments, gradients, rates, corrections) -> None:
         """The update of `step`, one parameter after the other."""
         for p, v, rate, correction in zip(parameters, moments, rates, corrections):
-            old_p, old_v, g = (x.reshape(-1) for x in (p, v, gradients.pop(0)))  # one kernel for all
+            # One kernel for all shapes
+            old_p, old_v, g = (x.reshape(-1) for x in (p, v, gradients.pop(0)))
             new_v = self.beta2 * old_v + (1 - self.beta2) * g * g
             new_p = old_p - rate * g / (jt.sqrt(new_v) / correction + self.eps)
             v.update(new_v.reshape(v.shape))
@@ -123,4 +124,4 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names
             r.sync()
     else:
         jt.sync(running + parameters)
-        library.average(jt, running, parameters, 1 - decay)
+        library.average(running, parameters, 1 - decay)

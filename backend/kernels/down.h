@@ -137,7 +137,12 @@ struct Cut {
   }
 };
 
-inline I part(I n) { return std::max<I>(16, (n + threads() - 1) / threads()); }
+// Of the rows of a product that is cut for several threads: the same for up to four of them, for
+// rounding depends on it.
+inline I part(I n) {
+  const I parts = std::max<I>(4, threads());
+  return std::max<I>(16, (n + parts - 1) / parts);
+}
 
 // x, w -> y
 inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I h, I width,

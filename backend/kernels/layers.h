@@ -47,17 +47,6 @@ inline void gradient(const float* y, const float* dy, float* dx, float* dbias, I
   });
 }
 
-// y, v of x and vbias of bias -> (v + vbias) slope: the derivative of `gradient` along dy
-inline void second(const float* y, const float* v, const float* vbias, float* dy, I N, I C,
-    I size) {
-  share(N * C, std::max<I>(1, 16384 / size), [&](I first, I end) {
-    for (I plane = first; plane < end; plane++) {
-      const float b = vbias[plane % C];
-      for (I i = plane * size; i < (plane + 1) * size; i++) dy[i] = (v[i] + b) * slope(y[i]);
-    }
-  });
-}
-
 }  // namespace leaky
 
 // Leaky ReLU, instance norm, scale and shift per image and channel.

@@ -1,7 +1,7 @@
 // Threads that share out a loop. The caller takes part, and waits for the shares that others have
 // taken, never for a thread that comes late: beside other programs one of ours may have to wait for
 // a core for milliseconds. Results do not depend on who takes what, nor on how many there are up to
-// 16, for what is added up is cut into parts by its size.
+// four: what is added up is cut into parts by its size.
 
 #pragma once
 
@@ -40,8 +40,7 @@ class Pool {
   // How many threads take part, the caller being one.
   void resize(int threads) { wanted = threads; }
 
-  // Into how many parts each of `jobs` is to be cut, for there to be one for each thread.
-  I parts(I jobs) const { return (wanted + jobs - 1) / jobs; }
+  int threads() const { return wanted; }
 
   // f(i) for i from 0 to count - 1.
   template <class F>
@@ -113,7 +112,7 @@ class Pool {
   std::condition_variable wake;
 };
 
-inline I threads() { return Pool::get().parts(1); }
+inline I threads() { return Pool::get().threads(); }
 
 // f(begin, end) for parts of 0..n of `size` each
 template <class F>
