@@ -63,6 +63,19 @@ typedef void (*Operator)(const float* const*, float* const*, const double*);
 """
 
 
+@functools.lru_cache(maxsize=None)
+def source(inputs: int, outputs: int, numbers: int) -> str:
+    """Of Jittor's kernel for so many of each."""
+    text = SOURCE.replace("OPERANDS", ", ".join(f"in{i}_p" for i in range(inputs)))
+    text = text.replace("RESULTS", ", ".join(f"out{i}_p" for i in range(outputs)))
+    return text.replace("NUMBERS", ", ".join(f'data["{i}"]' for i in range(numbers)))
+
+
+@functools.lru_cache(maxsize=None)
+def address(function: str) -> int:
+    return ctypes.cast(getattr(library(), function), ctypes.c_void_p).value
+
+
 def call(function: str, inputs, shapes, *numbers) -> list:
     """What an operator of backend/kernels makes of the inputs and then the numbers: Vars of those
     shapes.
@@ -70,19 +83,20 @@ def call(function: str, inputs, shapes, *numbers) -> list:
     Jittor's kernel gets the operator's address as one more number, exact below 2^53: one kernel
     serves all operators with as many inputs and outputs.
     """
-    jt = sys.modules["jittor"]
-    data = {f"number{i}": number for i, number in enumerate(numbers)}
-    source = SOURCE.replace("OPERANDS", ", ".join(f"in{i}_p" for i in range(len(inputs))))
-    source = source.replace("RESULTS", ", ".join(f"out{i}_p" for i in range(len(shapes))))
-    source = source.replace("NUMBERS", ", ".join(f'data["{name}"]' for name in data))
-    operator = ctypes.cast(getattr(library(), function), ctypes.c_void_p)
-    data["operator"] = operator.value
-    return jt.code(shapes, [inputs[0].dtype] * len(shapes), inputs, cpu_src=source, data=data)
+    data = {str(i): number for i, number in enumerate(numbers)}
+    data["operator"] = address(function)
+    return sys.modules["jittor"].code(
+        shapes,
+        [inputs[0].dtype] * len(shapes),
+        inputs,
+        cpu_src=source(len(inputs), len(shapes), len(numbers)),
+        data=data,
+    )
 
 
 def pointers(variables: Sequence) -> ctypes.Array:
     """Of the numbers of Jittor's variables, computed and on the CPU."""
-    return (ctypes.c_void_p * len(variables))(*[x.data.ctypes.data for x in variables])
+    return (ctypes.c_void_p * len(variables))(*[x.data.__array_interface__["data"][0] for x in variables])
 
 
 def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:

@@ -1,7 +1,8 @@
-"""Seconds an iteration of training, full width, beside the PyTorch original.
+"""Seconds an iteration of training beside the PyTorch original.
 
     python benchmarks/train_step.py
     python benchmarks/train_step.py --torch FOLDER --python TORCH_PYTHON
+    OMP_NUM_THREADS=1 python benchmarks/train_step.py --channel_max 40      # narrow, one thread
     python benchmarks/train_step.py --cold       # the first iterations with no kernel compiled yet
 
 FOLDER is a checkout of rosinality/style-based-gan-pytorch, TORCH_PYTHON an interpreter that has
@@ -42,7 +43,7 @@ def our_iteration(args):
     from training.run import TrainState
     from training.schedule import Config, Phase
 
-    run = TrainState(Config(loss="r1", mixing=True))
+    run = TrainState(Config(loss="r1", mixing=True, channel_max=args.channel_max))
     noise = run.generator.draw_noise
     rng = np.random.RandomState(0)
 
@@ -65,13 +66,34 @@ def our_iteration(args):
     return iteration
 
 
+def narrowed(model, most: int):
+    """The original's Discriminator and StyledGenerator with at most so many channels a level."""
+
+    def fewer(channels):  # 513: with the one of minibatch stddev
+        return min(channels, most + 1 if channels in (513, most + 1) else most)
+
+    def narrow(kind):
+        return lambda c_in, c_out, *rest, **named: kind(fewer(c_in), fewer(c_out), *rest, **named)
+
+    for name in ("StyledConvBlock", "ConvBlock", "EqualConv2d"):
+        setattr(model, name, narrow(getattr(model, name)))
+
+    def discriminator():
+        made = model.Discriminator()
+        made.linear = model.EqualLinear(fewer(512), 1)
+        return made
+
+    return discriminator, model.StyledGenerator
+
+
 def original_iteration(args):
     """The same with the networks and the steps of the original."""
     torch = turns.load_torch(args)
     from torch.nn.functional import softplus
 
-    from model import Discriminator, StyledGenerator
+    import model
 
+    Discriminator, StyledGenerator = narrowed(model, args.channel_max)
     torch.manual_seed(0)
     cuda = args.device == "cuda"
     where = torch.device("cuda" if cuda else "cpu")
@@ -120,12 +142,12 @@ def original_iteration(args):
     return iteration
 
 
-def products(size: int):
+def products(size: int, channel_max: int):
     """Billions of multiplications and additions in 3x3 convolutions of one pass of one image
     through a network, all levels: (by definition, as the CPU does them).
     """
-    channels = (512, 512, 512, 512, 256, 128, 64, 32, 16)
-    definition = 2 * 9 * 512 * 512 * 16
+    channels = [min(c, channel_max) for c in (512, 512, 512, 512, 256, 128, 64, 32, 16)]
+    definition = 2 * 9 * channels[0] ** 2 * 16
     done = definition * 4 / 9
     for step in range(1, size.bit_length() - 2):
         c, below, pixels = channels[step], channels[step - 1], 16 * 4**step
@@ -193,7 +215,7 @@ def compare(args) -> None:
                     python, __file__, "--measure", name, *options(args), "--sizes", size
                 )
                 found[name].append(result[str(size)])
-        definition, done = (PASSES * args.batch * x for x in products(size))
+        definition, done = (PASSES * args.batch * x for x in products(size, args.channel_max))
         medians = {}
         for name, results in found.items():
             seconds = statistics.median(s for r in results for s in r["seconds"])
@@ -219,7 +241,7 @@ def compare(args) -> None:
 def options(args) -> list:
     """For the processes that measure."""
     words = ["--device", args.device, "--precision", args.precision]
-    words += ["--batch", args.batch, "--repeats", args.repeats]
+    words += ["--batch", args.batch, "--repeats", args.repeats, "--channel_max", args.channel_max]
     return words + (["--torch", args.torch] if args.torch else [])
 
 
@@ -249,6 +271,8 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, default=3, help="iterations a turn, after one of warm-up (default 3)"
     )
+    text = "channels of a level at most, in both (default 512)"
+    parser.add_argument("--channel_max", type=int, default=512, metavar="N", help=text)
     turns.add_device(parser)
     parser.add_argument(
         "--cold", action="store_true", help="compile every kernel anew, and time it"

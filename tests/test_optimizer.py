@@ -78,3 +78,19 @@ def test_average():
     for _ in range(10):
         average(running, p, ["a"], 0.9)
     np.testing.assert_allclose(running["a"].numpy(), [1 + 0.9**10 * 4], rtol=1e-6)
+
+
+def test_what_shared_a_parameters_numbers_keeps_them():
+    """As the average does with what has never been trained; updates happen in place."""
+    p = {"a": jt.array(np.array([1.0, 2.0], "float32"))}
+    shared = jt.zeros(2)
+    shared.update(p["a"].detach())
+    shared.sync()
+    adam, g = Adam(p), np.array([3.0, -0.5], "float32")
+    for _ in range(2):
+        adam.step([[loss_of(p, {"a": g})]], ["a"], lr=0.25)
+    np.testing.assert_allclose(p["a"].numpy(), [0.5, 2.5], rtol=1e-6)
+    assert (shared.numpy() == [1, 2]).all()
+    average({"a": shared}, p, ["a"], 0.5)
+    np.testing.assert_allclose(shared.numpy(), [0.75, 2.25], rtol=1e-6)
+    np.testing.assert_allclose(p["a"].numpy(), [0.5, 2.5], rtol=1e-6)

@@ -49,13 +49,13 @@ class Adam:
         corrections = [math.sqrt(1 - self.beta2 ** self.steps[name]) for name in names]
         p, v = ([x[name] for name in names] for x in (self.parameters, self.v))
         jt.sync(p + v + gradients)
-        if jt.flags.use_cuda:
-            self.step_on_cuda(p, v, gradients, rates, corrections)
-        else:
+        if by_library(p):
             library.adam(p, v, gradients, rates, corrections, self.beta2, self.eps)
+        else:
+            self.step_by_jittor(p, v, gradients, rates, corrections)
 
-    def step_on_cuda(self, parameters, moments, gradients, rates, corrections) -> None:
-        """The update of `step`, one parameter after the other."""
+    def step_by_jittor(self, parameters, moments, gradients, rates, corrections) -> None:
+        """The update of `step`, one parameter after the other, on any device."""
         for p, v, rate, correction in zip(parameters, moments, rates, corrections):
             # One kernel for all shapes
             old_p, old_v, g = (x.reshape(-1) for x in (p, v, gradients.pop(0)))
@@ -117,11 +117,16 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names
     running <- decay * running + (1 - decay) * parameters
     """
     running, parameters = ([x[name] for name in names] for x in (running, parameters))
-    if jt.flags.use_cuda:
-        for r, p in zip(running, parameters):
-            old, new = r.reshape(-1), p.detach().reshape(-1)
-            r.update((old + (new - old) * (1 - decay)).reshape(r.shape))
-            r.sync()
-    else:
-        jt.sync(running + parameters)
+    jt.sync(running + parameters)
+    if by_library(running):
         library.average(running, parameters, 1 - decay)
+        return
+    for r, p in zip(running, parameters):
+        old, new = r.reshape(-1), p.detach().reshape(-1)
+        r.update((old + (new - old) * (1 - decay)).reshape(r.shape))
+        r.sync()
+
+
+def by_library(parameters) -> bool:
+    """Whether backend/kernels can update them in place."""
+    return not jt.flags.use_cuda and all(str(p.dtype) == "float32" for p in parameters)

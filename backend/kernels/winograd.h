@@ -144,9 +144,13 @@ inline void output_gradient(const float* y0, const float* y1, float* dm, I T, I 
 inline void inputs(const float* x, float* v, I C, I H, I W, I r0, I P, I r, I end) {
   const I T = W / 2, R = H / 2, lanes = padded(C), size = (W + 2) * pitch(C);
   Scratch buffer = scratch(5 * size);  // a row of zeros, and four that wander down an image
-  std::fill(buffer.get(), buffer.get() + 5 * size, 0.f);
+  std::fill(buffer.get(), buffer.get() + size, 0.f);
   float* held[4];
-  for (int i = 0; i < 4; i++) held[i] = buffer.get() + (i + 1) * size;
+  for (int i = 0; i < 4; i++) {
+    held[i] = buffer.get() + (i + 1) * size;
+    std::fill(held[i], held[i] + pitch(C), 0.f);
+    std::fill(held[i] + size - pitch(C), held[i] + size, 0.f);
+  }
   for (I first = r; r < end; r++) {
     const I i = r % R;
     const float* image = x + r / R * C * H * W;
