@@ -76,12 +76,13 @@ def write_figure(artist, options, name: str, folder: Path) -> None:
 def single_images(artist, options):
     """(pixels (h, w, 3), path, notes) of each seed's image, each drawn when it is asked for."""
     seeds = list(dict.fromkeys(seeds_of(options, options.images)))  # each name once
+    common = notes(artist, options, "image", None)
     for i in range(0, len(seeds), options.batch):
         part = seeds[i : i + options.batch]
         images = to_bytes(artist.draw(artist.styles(part), artist.noise(part)))
         for seed, image in zip(part, images):
             path = Path(options.out) / f"{seed:06d}.png"
-            yield image.transpose(1, 2, 0), path, notes(artist, options, "image", [seed])
+            yield image.transpose(1, 2, 0), path, {**common, "seeds": json.dumps([seed])}
 
 
 def write_images(artist, options) -> None:
