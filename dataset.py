@@ -107,7 +107,8 @@ def description(pictures) -> str:
     about = pictures.about
     if about:
         settings = about["settings"]
-        lines.append(f"made from {settings['source']} as {settings['format']}")
+        fast = " with --fast" if settings.get("fast") else ""
+        lines.append(f"made from {settings['source']} as {settings['format']}{fast}")
         lines.append(f"{len(about['skipped'])} files skipped, {about['enlarged']} enlarged")
         lines += [f"    {name}: {reason}" for name, reason in about["skipped"]]
     return "\n".join(map(printable, lines))

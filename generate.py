@@ -20,6 +20,8 @@ import backend.supported  # noqa: F401  # isort:skip (says so where this Python 
 import argparse
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 from PIL import Image
@@ -33,9 +35,11 @@ from pictures.animation import import_ffmpeg, save_animation
 from pictures.artist import Artist
 from pictures.figures import FIGURES, LEVELS, PSIS, animation, mixing, sample_seeds, seeds_of
 from pictures.grid import make_grid, save_png, stack, to_bytes
+from pictures.prefetch import in_order
 from pictures.sizes import SIZES, image_size, joined, step_of
 
 MOST_IMAGES = 10**7
+WRITERS = 8  # threads that wait for the disk
 
 
 def notes(artist, options, figure: str, seeds) -> dict:
@@ -69,15 +73,27 @@ def write_figure(artist, options, name: str, folder: Path) -> None:
         artist.bar.write(str(path))
 
 
-def write_images(artist, options) -> None:
-    """A PNG of its own for each seed, named by it."""
-    seeds = seeds_of(options, options.images)
+def single_images(artist, options):
+    """(pixels (h, w, 3), path, notes) of each seed's image, each drawn when it is asked for."""
+    seeds = list(dict.fromkeys(seeds_of(options, options.images)))  # each name once
+    common = notes(artist, options, "image", None)
     for i in range(0, len(seeds), options.batch):
         part = seeds[i : i + options.batch]
         images = to_bytes(artist.draw(artist.styles(part), artist.noise(part)))
         for seed, image in zip(part, images):
             path = Path(options.out) / f"{seed:06d}.png"
-            save_png(image.transpose(1, 2, 0), path, notes(artist, options, "image", [seed]))
+            yield image.transpose(1, 2, 0), path, {**common, "seeds": json.dumps([seed])}
+
+
+def write_images(artist, options) -> None:
+    """A PNG of its own for each seed, named by it. While the disk is waited for, the next ones are
+    drawn.
+    """
+    with ThreadPoolExecutor(WRITERS) as pool:
+        ahead = options.batch + WRITERS
+        with closing(in_order(pool, save_png, single_images(artist, options), ahead)) as written:
+            for _ in written:
+                pass
 
 
 def write_animation(artist, options, folder: Path) -> None:

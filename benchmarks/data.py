@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +35,7 @@ from pictures.encode import resize  # noqa: E402
 from pictures.store import open_pictures  # noqa: E402
 
 SIDE = 1024
+TO_128 = "8,16,32,64,128"
 DISTINCT = 20  # photographs; the rest are copies under other names
 
 
@@ -87,8 +89,8 @@ def prepare_as_the_original(folder, out, n_worker):
             txn.put(b"length", str(count).encode())
 
 
-def prepare_as_we_do(folder, out, n_worker, sizes="all"):
-    arguments = ["--out", out, "--sizes", sizes, "--n_worker", str(n_worker), folder]
+def prepare_as_we_do(folder, out, n_worker, sizes="all", *options):
+    arguments = ["--out", out, "--sizes", sizes, "--n_worker", str(n_worker), *options, folder]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if prepare_data.main(arguments):
             raise RuntimeError("prepare_data.py failed")
@@ -96,7 +98,15 @@ def prepare_as_we_do(folder, out, n_worker, sizes="all"):
 
 def prepare_up_to_128(folder, out, n_worker):
     """What training to 128 px needs; the original has no such choice."""
-    prepare_as_we_do(folder, out, n_worker, "8,16,32,64,128")
+    prepare_as_we_do(folder, out, n_worker, TO_128)
+
+
+def prepare_fast(folder, out, n_worker):
+    prepare_as_we_do(folder, out, n_worker, "all", "--fast")
+
+
+def prepare_fast_up_to_128(folder, out, n_worker):
+    prepare_as_we_do(folder, out, n_worker, TO_128, "--fast")
 
 
 def same_records(a, b):
@@ -109,10 +119,22 @@ def same_records(a, b):
     return contents[0] == contents[1]
 
 
+def grey_levels(a, b, sizes, count):
+    """{size: (largest, mean) difference} of the first `count` pictures of two LMDBs."""
+    with closing(open_pictures(a)) as a, closing(open_pictures(b)) as b:
+
+        def pixels(pictures, size):
+            return np.stack([pictures.read(i, size) for i in range(count)]).astype(int)
+
+        both = {size: np.abs(pixels(a, size) - pixels(b, size)) for size in sizes}
+    return {size: (gaps.max(), gaps.mean()) for size, gaps in both.items()}
+
+
 def seconds(function, *arguments):
-    start = time.perf_counter()
+    """(of the clock, of CPU in this process and those it waited for)"""
+    start, before = time.perf_counter(), os.times()
     function(*arguments)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, sum(os.times()[:4]) - sum(before[:4])
 
 
 def compare_preparation(args, folder):
@@ -120,7 +142,9 @@ def compare_preparation(args, folder):
     ways = {
         "original": prepare_as_the_original,
         "ours": prepare_as_we_do,
+        "ours, --fast": prepare_fast,
         "ours, 8 to 128 px": prepare_up_to_128,
+        "ours, 8 to 128 px, --fast": prepare_fast_up_to_128,
     }
     taken = {name: [] for name in ways}
     for repeat in range(args.repeats):
@@ -131,12 +155,22 @@ def compare_preparation(args, folder):
             os.sync()
             if repeat:
                 shutil.rmtree(out)
-    speed = {name: args.images / statistics.median(times) for name, times in taken.items()}
-    ours, original = (os.path.join(folder, name + "0") for name in ("ours", "original"))
+    medians = {name: np.median(times, axis=0) for name, times in taken.items()}
     print(f"preparing {args.images} photographs of {SIDE} px at 8 to {SIDE} px:")
-    for name, value in speed.items():
-        print(f"  {name}: {value:.1f} images/s, {value / speed['original']:.2f} of the original")
+    for name, median in medians.items():
+        speed, cpu = args.images / median[0], 1000 * median[1] / args.images
+        times, cpu_times = medians["original"] / median
+        print(
+            f"  {name}: {speed:.1f} images/s, {times:.2f} of the original; "
+            f"{cpu:.1f} ms of CPU an image, {cpu_times:.2f}"
+        )
+    ours, original, fast = (
+        os.path.join(folder, name + "0") for name in ("ours", "original", "ours, --fast")
+    )
     print(f"  bytes {'identical' if same_records(ours, original) else 'DIFFERENT'}")
+    gaps = grey_levels(ours, fast, prepare_data.DEFAULT_SIZES, min(DISTINCT, args.images))
+    found = ", ".join(f"{size} px {most} {mean:.2f}" for size, (most, mean) in gaps.items())
+    print(f"  --fast differs, grey levels at most and on the mean: {found}")
     return ours
 
 
@@ -148,7 +182,7 @@ def reading_speed(pictures, size, batch, count):
     generator = batches(pictures, lambda seen: phase, 0, 0, flip=True)
     next(generator)
     number_of_batches = count // batch
-    taken = seconds(lambda: [None for _ in itertools.islice(generator, number_of_batches)])
+    taken, _ = seconds(lambda: [None for _ in itertools.islice(generator, number_of_batches)])
     generator.close()
     return number_of_batches * batch / taken
 

@@ -1,5 +1,6 @@
 """A picture as Pillow opened it, as RGB of 8 bits: upright, in sRGB, on a background."""
 
+import math
 import struct
 from typing import NamedTuple
 
@@ -82,6 +83,25 @@ def orientation(picture):
         exif = picture.info.get("exif")
         value = scanned(exif) if isinstance(exif, bytes) else None
     return value if value in TURNS else None
+
+
+def draft(picture, side):
+    """Lets a JPEG, not yet loaded, be halved up to three times while it is decoded, its sides to
+    `side` or more. Returns the box of what will then be the upright picture; None if it is no JPEG.
+
+    The last row and the last column may lie outside in part, for they stand for up to 8 of a file
+    that may have fewer.
+    """
+    found = picture.draft(None, (side, side))
+    if found is None:
+        return None
+    width, height = found[1][2:]
+    turn = orientation(picture) or 1
+    if turn >= 5:
+        width, height = height, width
+    left = math.ceil(width) - width if turn in (2, 3, 6, 7) else 0
+    top = math.ceil(height) - height if turn in (3, 4, 7, 8) else 0
+    return left, top, left + width, top + height
 
 
 def repair_transparency(picture, raw):

@@ -60,6 +60,6 @@ def to_srgb(picture, profile):
         return convert(picture, lab_transform())
     found = profile and transform_of(profile, picture.mode)
     if not found:
-        return picture.convert("RGB")
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     transform, takes = found
     return convert(picture if picture.mode == takes else picture.convert(takes), transform)

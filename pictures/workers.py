@@ -12,6 +12,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 
+from backend.device import keep_freed_memory
 from pictures.encode import encode
 from pictures.prefetch import in_order
 from pictures.reading import SourceGone, error_text
@@ -45,6 +46,7 @@ class Worker:
         cls.source, cls.settings = source, settings
         os.close(lock)  # else the output would stay locked as long as an orphan lives
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a Ctrl-C the parent alone stops the work
+        keep_freed_memory()
         warnings.simplefilter("ignore")  # of Pillow, about files that it can read nevertheless
         threading.Thread(target=cls.end_with, args=(parent,), daemon=True).start()
 
