@@ -17,7 +17,7 @@ from contextlib import closing
 
 import numpy as np
 
-from backend import cores, terminal
+from backend import machine, terminal
 from backend.terminal import number, printable
 from pictures.grid import save_grid
 from pictures.prefetch import in_order
@@ -94,7 +94,7 @@ def batches(pictures, phase_of, seed, images_seen, flip, rank=0, ranks=1, ahead=
             yield pictures, phase.size, seed, position, phase.batch, flip, rank, ranks
             position += phase.batch
 
-    threads = min(ahead, cores.usable())
+    threads = min(ahead, machine.cores())
     with ThreadPoolExecutor(threads) as pool:  # Pillow decodes outside the interpreter lock
         with closing(in_order(pool, load_batch, tasks(), ahead)) as loaded:
             for images in loaded:

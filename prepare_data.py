@@ -32,7 +32,7 @@ import lmdb
 from PIL import ImageColor
 from tqdm import tqdm
 
-from backend import cores, terminal
+from backend import machine, terminal
 from backend.terminal import UsageError, number, printable
 from pictures.choice import Choice
 from pictures.reading import error_text
@@ -317,7 +317,7 @@ def parser():
     group.add_argument("--strict", action="store_true", help=text)
     text = "processes, 1 to 1024 (default: one for each core)"
     group.add_argument(
-        "--n_worker", type=number(int, 1, 1024), default=cores.usable(), metavar="N", help=text
+        "--n_worker", type=number(int, 1, 1024), default=machine.cores(), metavar="N", help=text
     )
     return result
 

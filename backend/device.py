@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
-from backend import cores, cuda_home, jittor_home, library
+from backend import cuda_home, jittor_home, library, machine
 from backend.cuda_home import Cuda, Unusable, ask
 from backend.disk import our_cache
 from backend.headers import precompile
@@ -176,7 +176,7 @@ def prepare_environment(choice: str, precision="float32", threads=None) -> Tuple
     if config.exists():
         os.environ.setdefault("python_config_path", str(config))
     if threads or not os.environ.get("OMP_NUM_THREADS"):
-        os.environ["OMP_NUM_THREADS"] = str(threads or max(1, cores.usable() // local_ranks()))
+        os.environ["OMP_NUM_THREADS"] = str(threads or max(1, machine.cores() // local_ranks()))
     if "OMP_WAIT_POLICY" not in os.environ:  # oneDNN's threads: soon asleep, not in others' way
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("use_cutlass", "0")  # neither needed nor part of jittor_offline

@@ -12,7 +12,7 @@ from typing import Sequence
 
 import numpy as np
 
-from backend import cores
+from backend import machine
 from backend.disk import made_once
 from backend.jittor_home import DeviceError
 
@@ -51,7 +51,7 @@ def library() -> ctypes.CDLL:
 def threads() -> int:
     """How many take part: the first number of OMP_NUM_THREADS, as OpenMP reads it."""
     found = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))
-    return max(1, int(found.group(1))) if found else cores.usable()
+    return max(1, int(found.group(1))) if found else machine.cores()
 
 
 SOURCE = """
@@ -96,7 +96,8 @@ def call(function: str, inputs, shapes, *numbers) -> list:
 
 def pointers(variables: Sequence) -> ctypes.Array:
     """Of the numbers of Jittor's variables, computed and on the CPU."""
-    return (ctypes.c_void_p * len(variables))(*[x.data.__array_interface__["data"][0] for x in variables])
+    places = [x.data.__array_interface__["data"][0] for x in variables]
+    return (ctypes.c_void_p * len(places))(*places)
 
 
 def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from backend import cores
+from backend import machine
 from pictures.choice import find_pictures
 from pictures.prefetch import in_order
 from pictures.sizes import joined
@@ -50,7 +50,7 @@ class Collection:
     def batches(self, indices, count: int):
         """Yields them, up to `count` at a time: uint8 (n, 3, height, width)."""
         parts = [indices[i : i + count] for i in range(0, len(indices), count)]
-        threads = min(4, cores.usable())
+        threads = min(4, machine.cores())
         with ThreadPoolExecutor(threads) as pool:
             read = in_order(pool, self.read_all, ((part,) for part in parts), 2 * threads)
             with closing(read):

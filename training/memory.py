@@ -1,0 +1,55 @@
+"""How much memory a run will need, and whether there is as much: on the CPU.
+
+    bytes = STARTED + 4 * (WEIGHTS * all weights + STATES * trained weights
+                           + IMAGES * batch * channels and pixels of all levels of one network)
+
+The factors were fitted to measured peaks (benchmarks/memory.py, docs/tested.md).
+"""
+
+from backend import machine
+from backend.terminal import UsageError
+from pictures.sizes import step_of
+from training.schedule import Config, batch_at
+
+STARTED = 90e6  # Python, Jittor, its kernels
+WEIGHTS = 2.0
+STATES = 5.0
+IMAGES = 9.5
+
+
+def weights(config: Config, channels, step: int) -> int:
+    """Numbers in both networks up to a step, but biases, noise and layers of one pixel."""
+    count = config.n_mlp * config.code_size**2 + 25 * channels[0] ** 2
+    for i in range(step + 1):
+        above = channels[i - 1] if i else 0
+        count += 9 * channels[i] * (channels[i] + above)  # of the generator
+        count += 4 * config.code_size * channels[i]
+        count += 9 * channels[i] * (channels[i] + above) * (i > 0)  # of the discriminator
+    return count
+
+
+def needed(config: Config, channels, size: int) -> float:
+    """Bytes, at a size; channels: of each step (`model.widths`)."""
+    step, batch = step_of(size), batch_at(config, size)
+    pixels = sum(channels[i] * (4 * 2**i) ** 2 for i in range(step + 1))
+    numbers = WEIGHTS * weights(config, channels, len(channels) - 1)
+    numbers += STATES * weights(config, channels, step) + IMAGES * batch * pixels
+    return STARTED + 4 * numbers
+
+
+def check(config: Config, channels) -> str:
+    """A line that says how much the run will need at its largest size; UsageError if the machine or
+    its container has less.
+    """
+    sizes = [config.first_size]
+    while sizes[-1] < config.max_size:
+        sizes.append(2 * sizes[-1])
+    size = max(sizes, key=lambda size: needed(config, channels, size))
+    most, there = needed(config, channels, size), machine.memory()
+    text = f"about {most / 1e9:.1f} GB at {size} px in batches of {batch_at(config, size)}"
+    if there and most > there:
+        raise UsageError(
+            f"training needs {text}, there are {there / 1e9:.1f}: choose a smaller "
+            "--batch_default, --max_size or --channel_max"
+        )
+    return f"memory: {text}"
