@@ -173,7 +173,7 @@ class EqualLinear(nn.Module):
         self.linear = EqualLR(c_out, c_in)
 
     def execute(self, x):
-        return ops.linear(x, self.linear.weight_orig) * self.linear.scale + self.linear.bias
+        return ops.linear(x, self.linear.weight_orig, self.linear.scale) + self.linear.bias
 
 
 class LeakyReLU(nn.Module):

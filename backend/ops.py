@@ -167,7 +167,7 @@ def conv2d(x, w, padding=0, scale: float = 1.0, stride: int = 1):
     padding: zeros around it, one number or (above and below, left and right).
     """
     if padding == 0 and x.shape[1:] == w.shape[1:]:  # one place for the kernel: a matrix product
-        y = linear(x.reshape(x.shape[0], -1), w.reshape(w.shape[0], -1)) * scale
+        y = linear(x.reshape(x.shape[0], -1), w.reshape(w.shape[0], -1), scale)
         return y.reshape(*y.shape, 1, 1)
     return _Conv(stride, padding, False, scale)(x, w)
 
@@ -221,10 +221,10 @@ def upsample_conv2d_blur(x, w, scale: float = 1.0):
 
 
 class _Matmul(jt.Function):
-    """(a, b) -> op(a) @ op(b), where op transposes or not; derivatives are such products too."""
+    """(a, b) -> scale op(a) @ op(b), where op transposes or not; derivatives are such products too."""
 
-    def __init__(self, transpose_a: bool, transpose_b: bool):
-        self.transpose = (transpose_a, transpose_b)
+    def __init__(self, transpose_a: bool, transpose_b: bool, scale: float = 1.0):
+        self.transpose, self.scale = (transpose_a, transpose_b), scale
 
     def __call__(self, a, b):
         self.saved = (a, b)
@@ -232,21 +232,22 @@ class _Matmul(jt.Function):
 
     def execute(self, a, b):
         if jt.flags.use_cuda:
-            return jt.compile_extern.cublas_ops.cublas_matmul(a, b, *self.transpose)
+            y = jt.compile_extern.cublas_ops.cublas_matmul(a, b, *self.transpose)
+            return y if self.scale == 1 else y * self.scale
         ta, tb = map(int, self.transpose)
         m, k, n = a.shape[ta], a.shape[1 - ta], b.shape[1 - tb]
-        return call("matmul_", [a, b], [[m, n]], m, n, k, ta, tb)[0]
+        return call("matmul_", [a, b], [[m, n]], m, n, k, ta, tb, self.scale)[0]
 
     def grad(self, dc):
-        (a, b), (ta, tb) = self.saved, self.transpose
-        da = _Matmul(tb, True)(b, dc) if ta else _Matmul(False, not tb)(dc, b)
-        db = _Matmul(True, ta)(dc, a) if tb else _Matmul(not ta, False)(a, dc)
+        (a, b), (ta, tb), scale = self.saved, self.transpose, self.scale
+        da = _Matmul(tb, True, scale)(b, dc) if ta else _Matmul(False, not tb, scale)(dc, b)
+        db = _Matmul(True, ta, scale)(dc, a) if tb else _Matmul(not ta, False, scale)(a, dc)
         return da, db
 
 
-def linear(x, w):
-    """x (n, c), w (o, c) -> x @ w transposed (n, o)."""
-    return _Matmul(False, True)(x, w)
+def linear(x, w, scale: float = 1.0):
+    """x (n, c), w (o, c) -> scale * x @ w transposed (n, o)."""
+    return _Matmul(False, True, scale)(x, w)
 
 
 def blur(x):

@@ -85,7 +85,7 @@ def float64(monkeypatch):
 
     def matmul(self, a, b):
         a, b = (exact(m).T if t else exact(m) for m, t in zip((a, b), self.transpose))
-        return jt.array(np.ascontiguousarray(a @ b))
+        return jt.array(np.ascontiguousarray(self.scale * (a @ b)))
 
     patch(ops._Conv, lambda f, x, w: jt.array(conv(exact(x), exact(w), *f.geometry)))
     patch(

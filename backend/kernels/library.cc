@@ -29,7 +29,8 @@ CONVOLUTION(winograd)
 CONVOLUTION(down)
 CONVOLUTION(pointwise)
 
-OPERATOR(matmul_, matmul, in[0], in[1], out[0], n(0), n(1), n(2), n(3), n(4))
+OPERATOR(matmul_, matmul, in[0], in[1], out[0], n(0), n(1), n(2), n(3), n(4),
+    numbers[5])
 OPERATOR(leaky_slope, leaky::slopes, in[0], in[1], out[0], n(0))
 OPERATOR(leaky_forward, leaky::forward, in[0], in[1], out[0], n(0), n(1), n(2))
 OPERATOR(leaky_gradient, leaky::gradient, in[0], in[1], out[0], out[1], n(0), n(1), n(2))

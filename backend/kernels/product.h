@@ -94,16 +94,16 @@ inline void add_up(float* x, I sums, I size) {
   });
 }
 
-// op(a) op(b), op transposing or not: (m, k) and (k, n) -> c (m, n)
+// scale op(a) op(b), op transposing or not: (m, k) and (k, n) -> c (m, n)
 inline void matmul(const float* a, const float* b, float* c, I m, I n, I k, bool transpose_a,
-    bool transpose_b) {
+    bool transpose_b, float scale) {
   const bool rows = m > n;
   const I all = rows ? m : n;
   share(all, std::max<I>(64, (all + 7) / 8), [&](I i, I end) {
     const float* left = a + (rows ? (transpose_a ? i : i * k) : 0);
     const float* right = b + (rows ? 0 : (transpose_b ? i * k : i));
     dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', rows ? end - i : m,
-        rows ? n : end - i, k, 1.f, left, transpose_a ? m : k, right, transpose_b ? k : n, 0.f,
+        rows ? n : end - i, k, scale, left, transpose_a ? m : k, right, transpose_b ? k : n, 0.f,
         c + (rows ? i * n : i), n);
   });
 }
