@@ -142,15 +142,15 @@ def figure_list(text: str):
     return names
 
 
-def load_network(args):
+def load_network(args, say=print):
     """Loads Jittor and the checkpoint: (generator, config, step, alpha). Notes in `args` what is to
-    be told of it.
+    be told of it; `say` gets the line about the device.
 
     A size below the checkpoint's is fully grown: alpha 1.
     """
     if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
         raise CheckpointError(f"{args.ckpt}: no such file")
-    device.load(args.device, print, args.precision, args.threads)
+    device.load(args.device, say, args.precision, args.threads)
     from training.run import load_generator  # imports Jittor, for the device chosen above
 
     generator, config, size, alpha = load_generator(args.ckpt)
