@@ -107,7 +107,11 @@ def explore(args) -> int:
         from explorer.desk import Desk
 
         app = page.build(Desk(studio, worker, shelf), network)
-        address = page.serve(app, args.host, args.port, args.password)
+        try:
+            address = page.serve(app, args.host, args.port, args.password)
+        except OSError:  # Gradio's own is longer
+            place = f"--host {args.host} --port {args.port or '(7860 or later)'}"
+            raise UserError(f"{place} is taken, or not this machine's: choose another") from None
         print(f"open {address} (Ctrl-C ends this)", flush=True)
         if not args.no_browser:
             open_browser(address)

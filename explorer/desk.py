@@ -84,7 +84,7 @@ class Desk:
                     return []
             return made
 
-        glance = progress and (lambda: progress(tuple(seen)))
+        glance = None if progress is None else lambda: progress(tuple(seen))
         found = await self.ask(request, tab, task, MIDDLE, glance)
         for made in found:
             return [(self.shelf.put(picture.name, picture.png), name) for name, picture in made]

@@ -115,11 +115,14 @@ def picture(desk, ckpt, network) -> Tab:
             if not upload:
                 raise UserError("drop a picture first")
             network, path = desk.studio.network(name), desk.studio.keep(upload)
-            command = recipes.projection(network, path, steps, w_plus, 1, lpips)
-            found = desk.studio.project(
-                command, pause, lambda now: seen.__setitem__(slice(1), [now])
-            )
-            return found, recipes.shown("projector.py", command)
+            said = None
+            try:
+                command = recipes.projection(network, path, steps, w_plus, 1, lpips)
+                said = desk.studio.project(command, pause, seen.append)
+            finally:
+                if said is None:
+                    path.unlink()
+            return said, recipes.shown("projector.py", command)
 
         async for found in desk.watched(request, "picture", task, LONG):
             if found is None:

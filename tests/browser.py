@@ -12,9 +12,9 @@ import urllib.request
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the standard's key of an element
 ARGUMENTS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-dev-shm-usage --disable-background-networking --disable-component-update --disable-sync --hide-scrollbars "
-    "--window-size=1280,1100"
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-dev-shm-usage --disable-background-networking --disable-component-update "
+    "--hide-scrollbars --window-size=1280,1100"
 ).split()
 
 
