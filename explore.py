@@ -24,7 +24,7 @@ import threading
 import time
 import webbrowser
 
-from backend import device, terminal
+from backend import children, device, terminal
 from backend.terminal import UsageError, UserError, number
 from pictures.sizes import image_size
 
@@ -99,6 +99,7 @@ def explore(args) -> int:
 
     studio, worker = Studio(generate, projector, args.ckpt, command_options(args)), Worker()
     network = worker.submit(lambda _: studio.network(studio.first, say=print), "first").result()
+    children.let_stop()
     shelf = Shelf(RESULTS)
     os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder)  # what it keeps, uploads too
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -7,7 +7,6 @@ import gradio as gr
 from explorer import recipes
 from explorer.recipes import Look
 from explorer.worker import MIDDLE
-from pictures.sizes import SIZES
 
 NEIGHBOURS = 12
 SLIDERS = 8  # directions
@@ -57,11 +56,7 @@ class Tab:
 
     def result(self) -> list:
         """Where the image and its command are shown."""
-        more = {"buttons": ["download", "fullscreen"], "elem_classes": "pixels", "height": 420}
-        image = gr.Image(
-            label="the image", format="png", type="filepath", interactive=False, **more
-        )
-        return [image, command_field()]
+        return [picture_field("the image"), command_field()]
 
 
 def choices(desk) -> list:
@@ -80,8 +75,10 @@ def command_field():
 
 
 def gallery(label: str, columns: int, height=None):
-    more = {"object_fit": "contain", "elem_classes": "pixels", "interactive": False}
-    return gr.Gallery(label=label, columns=columns, format="png", height=height, **more)
+    """Images with captions; who chooses one sees it where it is used."""
+    more = {"allow_preview": False, "fit_columns": False, "object_fit": "contain"}
+    more.update(elem_classes="pixels", interactive=False, format="png")
+    return gr.Gallery(label=label, columns=columns, height=height, **more)
 
 
 def sample(desk, ckpt, network) -> Tab:
@@ -203,7 +200,3 @@ def directions(desk, ckpt, network) -> Tab:
     tab.controls = [ckpt, seed, picture, *levels, *steps, *look]
     zero.click(lambda: [0] * SLIDERS, None, steps, api_visibility="private")
     return tab
-
-
-def level_text(step: int) -> str:
-    return ", ".join(f"{i}: {size} px" for i, size in enumerate(SIZES[: step + 1]))

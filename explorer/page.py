@@ -12,7 +12,7 @@ MOST_UPLOADED = 20 * 2**20  # bytes of one file
 MOST_SESSIONS = 200  # whose state is kept
 SYSTEM = ("system-ui", "sans-serif")
 CSS = """
-.pixels img { image-rendering: pixelated; object-fit: contain !important; }
+.pixels img, .pixels video { image-rendering: pixelated; object-fit: contain !important; }
 .pixels .image-container img, .pixels .image-frame img { width: 100%; height: 100%; }
 """
 

@@ -34,9 +34,21 @@ def walk(desk, ckpt, network) -> Tab:
         with gr.Column():
             row = gallery("latents", 8, 170)
             loop = picture_field("the loop")
-            film = gr.Video(label="the loop", visible=False, loop=True, autoplay=True, height=420)
+            more = {"loop": True, "autoplay": True, "height": 420, "elem_classes": "pixels"}
+            film = gr.Video(label="the loop", visible=False, interactive=False, **more)
             file = gr.File(label="saved", interactive=False)
             command = command_field()
+
+    stops, play = walking(desk)
+    tab.show, tab.name, tab.shown, tab.controls = stops, "keys", [row], [ckpt, keys, *look]
+    inputs = [ckpt, keys, frames, fps, space, kind, *look]
+    make.click(play, inputs, [loop, film, file, command], api_name="walk", **HEAVY)
+    stop.click(stopper(desk, "walk"), None, None, api_name="stop_walk", concurrency_limit=None)
+    return tab
+
+
+def walking(desk):
+    """What a walk's tab does: shows the latents, makes the loop."""
 
     async def stops(request: gr.Request, name, keys, *look):
         def recipes_of(studio):
@@ -75,11 +87,7 @@ def walk(desk, ckpt, network) -> Tab:
             return images, films, path, command
         return [gr.skip()] * 4
 
-    tab.show, tab.name, tab.shown, tab.controls = stops, "keys", [row], [ckpt, keys, *look]
-    inputs = [ckpt, keys, frames, fps, space, kind, *look]
-    make.click(play, inputs, [loop, film, file, command], api_name="walk", **HEAVY)
-    stop.click(stopper(desk, "walk"), None, None, api_name="stop_walk", concurrency_limit=None)
-    return tab
+    return stops, play
 
 
 def stopper(desk, name: str):

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -378,6 +379,18 @@ def test_stop_and_start(folder, tmp_path, name):
         assert shown.exists()
         assert program.end(name) == 128 + name
         assert not shown.exists() and "Traceback" not in program.said()
+
+
+def test_stopped_and_continued(client, program):
+    """As by Ctrl-Z and fg: Jittor's helpers are stopped too."""
+    helpers = Path(f"/proc/{program.pid}/task").glob("*/children")
+    helpers = [int(pid) for path in helpers for pid in path.read_text().split()]
+    assert helpers
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in (*helpers, program.pid):
+            os.kill(pid, number)
+        time.sleep(0.5)
+    assert sample(client)[1] and program.process.poll() is None
 
 
 def test_a_killed_one_leaves_nothing_for_long(folder):
