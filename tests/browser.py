@@ -31,6 +31,10 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+class BrowserError(Exception):
+    """What the browser says went wrong."""
+
+
 class Browser:
     """A headless Chromium with an empty profile."""
 
@@ -40,8 +44,11 @@ class Browser:
     def call(self, method: str, path: str, body=None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, method=method)
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.loads(answer.read())["value"]
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return json.loads(answer.read())["value"]
+        except urllib.error.HTTPError as e:
+            raise BrowserError(e.read().decode()) from None
 
     def open(self, address: str) -> None:
         self.call("POST", "/url", {"url": address})

@@ -68,7 +68,7 @@ def test_what_is_projected_can_be_chosen(page, tmp_path):
     page.run(CHOOSE, "Picture")
     page.wait("return !!document.querySelector('input[type=file]')")
     page.type("input[type=file]", str(tmp_path / "mine.png"))
-    page.wait("return document.body.innerText.includes('mine.png')")
+    page.wait("return !!document.querySelector('.file-preview')")
     page.run(PRESS, "project")
     page.wait("return [...document.querySelectorAll('textarea')].some(x => /PSNR/.test(x.value))")
     page.run(CHOOSE, "Sample")
@@ -80,9 +80,9 @@ def test_every_tab_shows_something(page):
     for name in ("Mix", "Directions", "Walk"):
         page.run(CHOOSE, name)
         page.wait(VISIBLE)
-    page.run(CHOOSE, "Picture")
-    page.wait("return !!document.querySelector('input[type=file]')")
-    page.run(CHOOSE, "Sample")
+    for name, words in (("Picture", "iterations"), ("Checkpoints", "look through")):
+        page.run(CHOOSE, name)
+        page.wait("return document.body.innerText.includes(arguments[0])", words)
 
 
 def test_nothing_is_asked_of_other_machines(page):
