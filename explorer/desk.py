@@ -4,6 +4,7 @@ window gets when it went wrong.
 
 import asyncio
 import traceback
+from collections import deque
 
 import gradio as gr
 
@@ -69,22 +70,33 @@ class Desk:
             return self.shelf.put(made.name, made.png), recipes.shown("generate.py", made.command)
         return gr.skip(), gr.skip()
 
-    async def pictures(self, request, tab: str, recipes_of, progress=None):
-        """[(path, caption)] of several images, as a gr.Gallery shows them. recipes_of: as above,
-        but returns [(caption, command)]. progress: called with (done, of all) now and then.
+    async def pictures(self, request, tab: str, wanted_of, progress=None, lenient=False):
+        """[(path, caption)] of several images, as a gr.Gallery shows them.
+
+        wanted_of: called by the worker with the studio, returns (what is wanted, a function that
+        gives the command for each). progress: called with (done, of all) now and then. lenient:
+        leaves out what cannot be drawn, unless that is everything.
         """
-        seen = [0, 1]
+        seen = deque([(0, 1)], maxlen=1)
 
         def task(pause):
-            made, wanted = [], recipes_of(self.studio)
-            for caption, command in wanted:
-                made.append((caption, self.studio.picture(command)))
-                seen[:] = len(made), len(wanted)
+            wanted, command_of = wanted_of(self.studio)
+            made, problem = [], None
+            for i, one in enumerate(wanted):
+                try:
+                    made.append((str(one), self.studio.picture(command_of(one))))
+                except UserError as e:
+                    if not lenient:
+                        raise
+                    problem = e
+                seen.append((i + 1, len(wanted)))
                 if pause():
                     return []
+            if problem and not made:
+                raise problem
             return made
 
-        glance = None if progress is None else lambda: progress(tuple(seen))
+        glance = None if progress is None else lambda: progress(seen[0])
         found = await self.ask(request, tab, task, MIDDLE, glance)
         for made in found:
             return [(self.shelf.put(picture.name, picture.png), name) for name, picture in made]

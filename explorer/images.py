@@ -110,13 +110,13 @@ def sample(desk, ckpt, network) -> Tab:
         strength,
         progress=gr.Progress(),  # noqa: B008
     ):
-        def recipes_of(studio):
+        def wanted_of(studio):
             network, look = studio.network(name), Look(psi, levels, noise, strength)
             first = recipes.whole(seed, "seed", 0, MOST_SEED - NEIGHBOURS) + 1
             seeds = range(first, first + NEIGHBOURS)
-            return [(str(x), recipes.single(network, x, look)) for x in seeds]
+            return seeds, lambda near: recipes.single(network, near, look)
 
-        return await desk.pictures(request, "neighbours", recipes_of, progress)
+        return await desk.pictures(request, "neighbours", wanted_of, progress)
 
     def choose(event: gr.SelectData):
         return int(event.value["caption"]), ""

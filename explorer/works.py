@@ -51,11 +51,11 @@ def walking(desk):
     """What a walk's tab does: shows the latents, makes the loop."""
 
     async def stops(request: gr.Request, name, keys, *look):
-        def recipes_of(studio):
+        def wanted_of(studio):
             network, wanted = studio.network(name), recipes.keys_of(keys, studio.pictures())
-            return [(str(key), recipes.single(network, key, Look(*look))) for key in wanted]
+            return wanted, lambda key: recipes.single(network, key, Look(*look))
 
-        return await desk.pictures(request, "keys", recipes_of)
+        return await desk.pictures(request, "keys", wanted_of)
 
     async def play(
         request: gr.Request,
@@ -177,12 +177,12 @@ def checkpoints(desk, ckpt, network) -> Tab:
     row = gallery("the same seed, first checkpoint to last", 8)
 
     async def through(request: gr.Request, seed, progress=gr.Progress()):  # noqa: B008
-        def recipes_of(studio):
+        def wanted_of(studio):
+            one = recipes.whole(seed, "seed")
             names = evenly(list(studio.checkpoints())[::-1], MOST_CHECKPOINTS)
-            seed_ = recipes.whole(seed, "seed")
-            return [(name, recipes.single(studio.network(name), seed_, Look())) for name in names]
+            return names, lambda name: recipes.single(studio.network(name), one, Look())
 
-        return await desk.pictures(request, "through", recipes_of, progress)
+        return await desk.pictures(request, "through", wanted_of, progress, lenient=True)
 
     button.click(through, seed, row, api_name="checkpoints", **HEAVY)
     names = lambda: gr.update(choices=list(desk.studio.checkpoints()))  # noqa: E731
