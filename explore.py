@@ -19,17 +19,16 @@ import argparse
 import importlib.util
 import ipaddress
 import os
-import signal
-import threading
 import time
 import webbrowser
 
 from backend import children, device, terminal
 from backend.terminal import UsageError, UserError, number
 from pictures.sizes import image_size
+from training import signals
 
 OLDEST = (3, 10)  # of the Pythons that Gradio takes
-SWEEP_EVERY = 5.0  # seconds
+SWEEP_EVERY, NAP = 5.0, 0.2  # seconds
 
 
 def check_gradio() -> None:
@@ -73,18 +72,14 @@ def open_browser(address: str) -> None:
 
 def wait_for_end(shelf) -> int:
     """Waits for a signal that ends the program: its number. Sweeps meanwhile."""
-    ended, came = threading.Event(), []
-
-    def end(signal_number, _):
-        came.append(signal_number)
-        ended.set()
-
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(name) is not signal.SIG_IGN:
-            signal.signal(name, end)
-    while not ended.wait(SWEEP_EVERY):
-        shelf.sweep(time.time())
-    return came[0]
+    with signals.noted() as caught:
+        due = time.monotonic() + SWEEP_EVERY
+        while not caught:
+            time.sleep(NAP)
+            if time.monotonic() > due:
+                shelf.sweep(time.time())
+                due = time.monotonic() + SWEEP_EVERY
+    return caught[0]
 
 
 def explore(args) -> int:
@@ -98,7 +93,9 @@ def explore(args) -> int:
     from explorer.worker import Worker
 
     studio, worker = Studio(generate, projector, args.ckpt, command_options(args)), Worker()
-    network = worker.submit(lambda _: studio.network(studio.first, say=print), "first").result()
+    with signals.unknown_to_workers():  # who would end at Ctrl-C, and this with them
+        first = worker.submit(lambda _: studio.network(studio.first, say=print), "first")
+        network = first.result()
     children.let_stop()
     shelf = Shelf(RESULTS)
     os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder)  # what it keeps, uploads too

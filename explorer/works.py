@@ -130,16 +130,17 @@ def picture(desk, ckpt, network) -> Tab:
             finally:
                 if said is None:
                     path.unlink()
-            return said, recipes.shown("projector.py", command)
+            shown = str(recipes.RESULTS / f"{path.stem}-project.png")
+            return said, shown, recipes.shown("projector.py", command)
 
         async for found in desk.watched(request, "picture", task, LONG):
             if found is None:
                 text, shown = progress_of(desk, seen)
                 yield shown, text, gr.skip()
                 continue
-            for text, command in found:
+            for text, shown, command in found:
                 if text is not None:
-                    yield gr.skip(), text, command
+                    yield shown, text, command
                     return
             yield gr.skip(), "stopped; nothing was written", gr.skip()
 

@@ -187,7 +187,8 @@ def projected(client, folder, tmp_path_factory):
 
 
 def test_picture(client, projected):
-    _, said, command = projected
+    shown, said, command = projected
+    assert Path(shown).read_bytes() == Path("results/my-cat-project.png").read_bytes()
     assert "results/my-cat-project.png, PSNR" in said
     assert command.startswith(
         f"python projector.py checkpoint/{LAST} --device cpu results/pictures/"
@@ -395,6 +396,19 @@ def test_stop_and_start(folder, tmp_path, name):
         assert shown.exists()
         assert program.end(name) == 128 + name
         assert not shown.exists() and "Traceback" not in program.said()
+
+
+def test_ctrl_c_in_a_terminal(folder):
+    """It reaches Jittor's helpers too."""
+    program = Program(folder)
+    helpers = Path(f"/proc/{program.pid}/task").glob("*/children")
+    for pid in [int(pid) for path in helpers for pid in path.read_text().split()]:
+        os.kill(pid, signal.SIGINT)
+    time.sleep(1)
+    assert program.process.poll() is None, program.said()
+    assert program.end() == 128 + signal.SIGINT
+    assert "quick exit" not in program.said() and "Traceback" not in program.said()
+    assert not list(Path("results").glob(f".explore-{program.pid}"))
 
 
 def test_stopped_and_continued(client, program):
