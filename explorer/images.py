@@ -7,9 +7,11 @@ import gradio as gr
 from explorer import recipes
 from explorer.recipes import Look
 from explorer.worker import MIDDLE
+from pictures.sizes import SIZES
 
 NEIGHBOURS = 12
 SLIDERS = 8  # directions
+LAST = len(SIZES) - 1  # level
 MOST_SEED = 2**53 - 1  # of a whole number in a browser
 SPANS = {"coarse": "4 and 8 px", "middle": "16 and 32 px", "fine": "64 px and more"}
 LATEST = {"trigger_mode": "always_last", "show_progress": "hidden", "concurrency_limit": None}
@@ -19,14 +21,13 @@ HEAVY = {"trigger_mode": "once", "concurrency_limit": None}
 class Tab:
     """Controls and what they make.
 
-    `controls`: those that `show` is called with and follows; `shown`: what it returns. `levels`:
-    sliders of levels, `psi`, `choices` of pictures: what changes with the checkpoint or with what
-    was found.
+    `controls`: those that `show` is called with and follows; `shown`: what it returns. `psi`, and
+    `choices` of pictures: what changes with the checkpoint or with what was found.
     """
 
     def __init__(self, network):
         self.network = network  # of the checkpoint that is shown first
-        self.controls, self.shown, self.levels, self.psi, self.choices = [], [], [], [], []
+        self.controls, self.shown, self.psi, self.choices = [], [], [], []
 
     def seed(self, label: str, value: int = 0, least: int = 0):
         more = {"minimum": least, "maximum": MOST_SEED, "precision": 0, "step": 1}
@@ -39,17 +40,11 @@ class Tab:
         self.choices.append(field)
         return field
 
-    def level(self, label: str, value: int):
-        field = gr.Slider(0, self.network.step, value, step=1, label=label)
-        self.levels.append(field)
-        return field
-
     def look(self) -> list:
         """The controls of a Look."""
-        usual = min(self.network.psi_levels, self.network.step)
         psi = gr.Slider(-2, 2, self.network.psi, step=0.05, label="psi (truncation)")
         self.psi.append(psi)
-        levels = self.level("truncated up to level (0: 4 px)", usual)
+        levels = level("truncated up to level", self.network.psi_levels)
         noise_seed = self.seed("noise seed (-1: the image's own)", -1, -1)
         strength = gr.Slider(0, 5, 1, step=0.1, label="noise strength")
         return [psi, levels, noise_seed, strength]
@@ -57,6 +52,11 @@ class Tab:
     def result(self) -> list:
         """Where the image and its command are shown."""
         return [picture_field("the image"), command_field()]
+
+
+def level(label: str, value: int):
+    """A slider of levels, those too that an image may not have: there are other checkpoints."""
+    return gr.Slider(0, LAST, value, step=1, label=f"{label} (0: 4 px to {LAST}: {SIZES[-1]} px)")
 
 
 def choices(desk) -> list:
@@ -161,7 +161,7 @@ def directions(desk, ckpt, network) -> Tab:
             seed, picture = tab.seed("seed"), tab.picture(desk)
             more = {"step": 0.1, "value": 0}
             steps = [gr.Slider(-5, 5, label=f"direction {i}", **more) for i in range(SLIDERS)]
-            levels = [tab.level("from level", 0), tab.level("to level", network.step)]
+            levels = [level("from level", 0), level("to level", LAST)]
             zero = gr.Button("back to 0")
             with gr.Accordion("psi and noise", open=False):
                 look = tab.look()

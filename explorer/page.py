@@ -45,36 +45,36 @@ def build(desk, network) -> gr.Blocks:
         update = {"outputs": fields, "api_visibility": "private", "concurrency_limit": None}
         app.load(lambda: works.new_choices(desk, len(fields)), **update)
         picture.done.then(lambda: works.new_choices(desk, len(fields)), **update)
-        fit(desk, ckpt, tabs, mix)
+        fit(desk, ckpt, tabs, mix.rows, directions.steps)
     return app
 
 
 def follow(tab, *events) -> None:
     """Shows the tab's image at these events and whenever a control changes."""
-    events = [*events, *(control.change for control in tab.controls)]
+    events = [*events, *(control.change for control in tab.controls[1:])]  # but the checkpoint
     gr.on(events, tab.show, tab.controls, tab.shown, api_name=tab.name, **LATEST)
 
 
-def fit(desk, ckpt, tabs, mix) -> None:
-    """Lets the controls have the range that another checkpoint gives them."""
-    levels = [field for tab in tabs for field in tab.levels]
+def fit(desk, ckpt, tabs, rows, steps) -> None:
+    """Lets the controls be what another checkpoint wants, and then shows it. rows: of the bands
+    that are mixed; steps: along directions, whose parts are not known yet.
+    """
     psis = [field for tab in tabs for field in tab.psi]
-    rows = list(mix.rows.values())
+    fields = [*psis, *rows.values(), *steps]
 
     async def settle(request: gr.Request, name):
         for network in await desk.ask(request, "fit", lambda _: desk.studio.network(name)):
-            usual = min(network.psi_levels, network.step)
-            values = [0 if "from" in field.label else network.step for field in levels]
-            values = [usual if "up to" in f.label else v for f, v in zip(levels, values)]
             shown = bands(network)
             return [
-                *(gr.update(maximum=network.step, value=value) for value in values),
                 *(gr.update(value=network.psi) for _ in psis),
-                *(gr.update(visible=band in shown) for band in mix.rows),
+                *(gr.update(visible=band in shown) for band in rows),
+                *(gr.update(label=f"direction {i}", visible=True) for i in range(len(steps))),
             ]
-        return [gr.skip()] * (len(levels) + len(psis) + len(rows))
+        return [gr.skip()] * len(fields)
 
-    ckpt.change(settle, ckpt, [*levels, *psis, *rows], api_visibility="private", **LATEST)
+    event = ckpt.change(settle, ckpt, fields, api_name="fit", **LATEST)
+    for tab in tabs:
+        event.then(tab.show, tab.controls, tab.shown, api_visibility="private", **LATEST)
 
 
 def door(password: str):

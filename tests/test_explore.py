@@ -173,6 +173,13 @@ def test_checkpoints_that_cannot_be_read_are_left_out(client):
     assert [cell["caption"] for cell in found] == [FIRST, LAST]
 
 
+def test_controls_fit_the_checkpoint(client):
+    found = client.predict(FIRST, api_name="/fit")
+    assert found[0]["value"] == 0.7 and found[-1]["label"] == "direction 7"
+    every = (0.7, 8, -1, 1)
+    assert sample(client, name=FIRST, look=every)[1].endswith("--seed 5 --psi 0.7")
+
+
 def upload(tmp_path, name="my cat.png", size=(20, 24)):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype="uint8")
     Image.fromarray(pixels).save(tmp_path / name)
@@ -380,9 +387,9 @@ def test_nothing_is_written_elsewhere(client, folder, projected):
     assert {path.name for path in (folder / "checkpoint").iterdir()} == {FIRST, LAST}
 
 
-@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
-def test_stop_and_start(folder, tmp_path, name):
-    """On another port, with a password; what was shown goes, what was saved stays."""
+def test_stop_and_start(folder, tmp_path, program):
+    """Beside another, with a password; what was shown goes, what was saved stays."""
+    saved = {path for path in Path("results").rglob("*") if ".explore-" not in str(path)}
     with running(folder, f"checkpoint/{FIRST}", "--password", "word") as program:
         with pytest.raises(urllib.error.HTTPError) as e:
             urllib.request.urlopen(program.address + "/config")
@@ -394,8 +401,9 @@ def test_stop_and_start(folder, tmp_path, name):
         assert Path(path).exists()
         shown = folder / "results" / f".explore-{program.pid}"
         assert shown.exists()
-        assert program.end(name) == 128 + name
+        assert program.end(signal.SIGTERM) == 128 + signal.SIGTERM
         assert not shown.exists() and "Traceback" not in program.said()
+    assert all(path.exists() for path in saved)
 
 
 def test_ctrl_c_in_a_terminal(folder):
@@ -421,14 +429,6 @@ def test_stopped_and_continued(client, program):
             os.kill(pid, number)
         time.sleep(0.5)
     assert sample(client)[1] and program.process.poll() is None
-
-
-def test_a_killed_one_leaves_nothing_for_long(folder):
-    program = Program(folder)
-    shown = folder / "results" / f".explore-{program.pid}"
-    assert program.end(signal.SIGKILL) == 128 + signal.SIGKILL and shown.exists()
-    with running(folder):
-        assert not shown.exists()
 
 
 def test_a_port_that_is_taken(folder, program):

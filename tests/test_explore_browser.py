@@ -62,6 +62,25 @@ def test_a_neighbour_is_chosen(page):
     page.wait("return document.querySelector('textarea').value.includes('--seed 3 ')")
 
 
+def test_another_checkpoint(page):
+    """8 px, where there is nothing but coarse styles to mix."""
+    rows = "return [...document.querySelectorAll('label')].filter(x => x.offsetParent && "
+    rows += "/px\\): seed/.test(x.innerText)).length"
+    page.run(CHOOSE, "Mix")
+    assert page.wait(rows) == 2
+    page.click("input[aria-label='checkpoint']")
+    option = "[...document.querySelectorAll('li')].find(x => x.innerText.trim() == '000010.model')"
+    page.wait(f"return !!{option}")
+    page.run(f"{option}.dispatchEvent(new MouseEvent('mousedown', {{bubbles: true}}))")
+    page.wait(f"return (() => {{ {rows} }})() == 1")
+    command = "document.querySelector('textarea').value"
+    page.wait(f"return {command}.includes('000010.model') && !{command}.includes('levels')")
+    page.run(CHOOSE, "Sample")
+    page.wait("return document.querySelector('.pixels img').naturalWidth == 8")
+    toasts = "return [...document.querySelectorAll('.toast-body')].map(x => x.innerText)"
+    assert page.run(toasts) == []
+
+
 def test_what_is_projected_can_be_chosen(page, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype="uint8")
     Image.fromarray(pixels).save(tmp_path / "mine.png")
