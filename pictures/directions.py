@@ -43,7 +43,7 @@ def principal(count: int, total, squares) -> Directions:
     values, vectors = np.maximum(values[::-1], 0), vectors.T[::-1]
     largest = np.abs(vectors).argmax(axis=1)[:, None]
     vectors = vectors * np.sign(np.take_along_axis(vectors, largest, axis=1))
-    parts = values / max(values.sum(), np.finfo("float64").tiny)
+    parts = values / max(values.sum(), 1e-300)
     return Directions(*(x[:KEPT].astype("float32") for x in (vectors, np.sqrt(values), parts)))
 
 
