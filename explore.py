@@ -61,7 +61,8 @@ def command_options(args) -> list:
     """Those of this program that every command it shows needs too."""
     options = ["--size", str(args.size)] if args.size else []
     options += ["--device", args.device] if args.device != "auto" else []
-    return options + (["--precision", args.precision] if args.precision != "float32" else [])
+    options += ["--precision", args.precision] if args.precision != "float32" else []
+    return options + (["--threads", str(args.threads)] if args.threads else [])
 
 
 def open_browser(address: str) -> None:

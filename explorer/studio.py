@@ -18,8 +18,8 @@ from formats.files import CheckpointError
 from pictures import directions
 from pictures.animation import save_animation
 from pictures.changes import change
-from pictures.figures import animation, seeds_of
-from pictures.grid import encode_png, make_grid, to_bytes
+from pictures.figures import animation
+from pictures.grid import encode_png, make_grid
 from pictures.projection import read_target
 from training.history import iteration_of
 
@@ -135,14 +135,10 @@ class Studio:
         """The image that generate.py writes as `--images 1`."""
         artist, args = self.ready(command)
         args.out = args.out or str(RESULTS / "images")
-        seeds = seeds_of(args, 1)
-        (image,) = to_bytes(artist.draw(artist.styles(seeds), artist.noise(seeds)))
-        text = self.generate.notes(artist, args, "image", seeds)
-        file = io.BytesIO()
-        encode_png(image.transpose(1, 2, 0), file, text)
-        if not args.latents:
-            name = f"{seeds[0]:06d}"
-        else:
+        ((pixels, path, text),) = self.generate.single_images(artist, args)
+        file, name = io.BytesIO(), path.stem
+        encode_png(pixels, file, text)
+        if args.latents:
             name = "-".join(Path(str(item)).stem for item in args.latents)
         return Picture(f"{name[:60]}.png", file.getvalue(), command)
 
