@@ -33,7 +33,8 @@ from formats.files import CheckpointError
 from pictures import latents
 from pictures.animation import import_ffmpeg, save_animation
 from pictures.artist import Artist
-from pictures.figures import FIGURES, LEVELS, PSIS, animation, mixing, sample_seeds, seeds_of
+from pictures.changes import CHANGES, add_changes, change, level_range
+from pictures.figures import FIGURES, PSIS, animation, mixing, sample_seeds, seeds_of
 from pictures.grid import make_grid, save_png, stack, to_bytes
 from pictures.prefetch import in_order
 from pictures.sizes import SIZES, image_size, joined, step_of
@@ -45,6 +46,7 @@ WRITERS = 8  # threads that wait for the disk
 def notes(artist, options, figure: str, seeds) -> dict:
     """What a PNG says of itself, so that it can be made again: keyword -> text."""
     hidden = ("ckpt", "device", "expname", "only", "save_latents")
+    hidden += tuple(name for name in CHANGES if getattr(options, name, None) is None)
     shown = {k: v for k, v in vars(options).items() if k not in hidden}
     given = {}
     if artist.files:
@@ -126,18 +128,9 @@ def seed_list(text: str):
     return seeds
 
 
-def level_range(text: str):
-    """Parser type: '0-1', '3' or a name of LEVELS -> (first, last)."""
-    if text in LEVELS:
-        return LEVELS[text]
-    first, dash, last = text.partition("-")
-    last = last if dash else first
-    if not ("0" <= first <= last <= "8" and len(first) == len(last) == 1):
-        names = ", ".join(LEVELS)
-        raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is none of {names} nor levels like 0-1, 0 to 8"
-        )
-    return int(first), int(last)
+def latents_item(text: str):
+    """Parser type: a seed, or the path of a file."""
+    return seed_number(text) if text.isdecimal() else text
 
 
 def figure_list(text: str):
@@ -149,15 +142,15 @@ def figure_list(text: str):
     return names
 
 
-def load_network(args):
+def load_network(args, say=print):
     """Loads Jittor and the checkpoint: (generator, config, step, alpha). Notes in `args` what is to
-    be told of it.
+    be told of it; `say` gets the line about the device.
 
     A size below the checkpoint's is fully grown: alpha 1.
     """
     if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
         raise CheckpointError(f"{args.ckpt}: no such file")
-    device.load(args.device, print, args.precision, args.threads)
+    device.load(args.device, say, args.precision, args.threads)
     from training.run import load_generator  # imports Jittor, for the device chosen above
 
     generator, config, size, alpha = load_generator(args.ckpt)
@@ -176,20 +169,23 @@ def load_network(args):
     return generator, config, step_of(size), alpha
 
 
-def new_artist(args) -> Artist:
+def new_artist(args, load=load_network) -> Artist:
     """An artist for the checkpoint, and for the latents where they come from files; settles which
     of those are shown and how far they are truncated.
     """
     for path in args.latents or ():
-        if not Path(path).exists():  # a mistake shows before Jittor loads
+        if isinstance(path, str) and not Path(path).exists():  # shows before Jittor loads
             raise latents.LatentsError(f"{path}: no such file")
-    generator, config, step, alpha = load_network(args)
+    generator, config, step, alpha = load(args)
     if args.psi is None:
         args.psi = 1.0 if args.latents else config.psi
     args.psi_levels = config.psi_levels if args.psi_levels is None else args.psi_levels
+    code, maps = generator.code_dim, generator.noise_maps
     files = [
-        latents.read(path, generator.code_dim, step, args.latents_are, generator.noise_maps)
-        for path in args.latents or ()
+        latents.read(item, code, step, args.latents_are, maps)
+        if isinstance(item, str)
+        else latents.of_seed(item, code, step, maps)
+        for item in args.latents or ()
     ]
     for file in files:
         if file.checkpoint_sha1 not in (None, args.checksum):
@@ -244,8 +240,10 @@ def add_image_options(p) -> None:
     seeds.add_argument("--seeds", type=seed_list, help=text)
     text = "show latents of .npz files (projector.py, --save_latents) or of plain .npy arrays (n, "
     text += "code) or (n, levels, code) instead; seeds are then places in them, from 0, and where "
-    text += "more are needed they begin again (default all)"
-    p.add_argument("--latents", nargs="+", action="extend", metavar="FILE", help=text)
+    text += "more are needed they begin again (default all); a number is a seed's latent"
+    p.add_argument(
+        "--latents", nargs="+", action="extend", type=latents_item, metavar="FILE", help=text
+    )
     text = "what a .npy of shape (n, code) holds, before or after the mapping network"
     p.add_argument("--latents_are", choices=["z", "w"], help=text)
     text = "images computed at a time; fewer take less memory, 1 to 65536 (default 16)"
@@ -302,6 +300,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="DIR", help="folder for --images (default results/images)")
     text = "write w and noise maps of the seeds of sample.png or --images into FILE, a .npz"
     p.add_argument("--save_latents", metavar="FILE", help=text)
+    add_changes(p)
     add_figure_options(p)
     add_animation_options(p)
     return p
@@ -315,6 +314,8 @@ def check_usage(args) -> None:
         raise UsageError("--out goes with --images only: figures go into --expname NAME/results")
     if args.images and args.only:
         raise UsageError("--images writes no figures: leave --only out")
+    if args.mix and not args.images and args.only != ["sample"]:
+        raise UsageError("--mix goes with --images or --only sample")
     if args.save_latents and not args.save_latents.endswith(".npz"):
         raise UsageError(f"--save_latents {args.save_latents}: name a file that ends in .npz")
     if args.animation == "mp4":
@@ -334,6 +335,7 @@ def generate(args) -> None:
     check_usage(args)
     folder = Path(args.expname or ".") / "results"
     artist = new_artist(args)
+    change(args, artist, folder / "directions")
     settle(args, artist)
     with tqdm(unit="img", disable=None) as artist.bar:
         if args.save_latents:

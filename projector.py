@@ -87,8 +87,10 @@ class Film:
             frames.append(Image.fromarray(make_grid(cells, len(cells))))
 
 
-def search(args, network, targets, lpips, bar):
-    """(Projection, Film) of one batch of targets."""
+def search(args, network, targets, lpips, bar, watch=None):
+    """(Projection, Film) of one batch of targets. watch: called with each Progress, returns True to
+    stop there.
+    """
     film, every = Film(targets, args.compare), -(-args.step // FRAMES)
 
     def progress(seen):
@@ -96,6 +98,7 @@ def search(args, network, targets, lpips, bar):
         bar.set_postfix_str("loss " + " ".join(f"{x:.3g}" for x in seen.loss[:4]), refresh=False)
         if args.animation and seen.iteration % every == 0:
             film.add(seen.images)
+        return watch is not None and watch(seen)
 
     generator, _, step, alpha = network
     given = {f: getattr(args, f) for f in Settings._fields if f != "steps"}

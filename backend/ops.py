@@ -221,7 +221,7 @@ def upsample_conv2d_blur(x, w, scale: float = 1.0):
 
 
 class _Matmul(jt.Function):
-    """(a, b) -> scale op(a) @ op(b), where op transposes or not; derivatives are such products too."""
+    """(a, b) -> scale op(a) @ op(b), where op transposes or not; its derivatives are such too."""
 
     def __init__(self, transpose_a: bool, transpose_b: bool, scale: float = 1.0):
         self.transpose, self.scale = (transpose_a, transpose_b), scale

@@ -17,6 +17,21 @@ def many_styles(generator):
     return generator.map_latents(z)
 
 
+def draw_latents(seeds, code_dim: int):
+    """z (n, code_dim) of seeds."""
+    rngs = [np.random.default_rng([seed, LATENT_STREAM]) for seed in seeds]
+    return np.stack([rng.standard_normal(code_dim, "float32") for rng in rngs])
+
+
+def draw_noise(seeds, step: int, maps: int = 1):
+    """Noise maps of seeds: step + 1 arrays (n, maps, size, size)."""
+    rngs = [np.random.default_rng([seed, NOISE_STREAM]) for seed in seeds]
+    return [
+        np.stack([rng.standard_normal((maps, size, size), "float32") for rng in rngs])
+        for size in SIZES[: step + 1]
+    ]
+
+
 class Artist:
     """A trained generator, asked in arrays: seeds to latents, latents to styles, styles to images.
 
@@ -24,6 +39,10 @@ class Artist:
     it knows one, else that of 10,240 latents. batch: how many images are computed at a time.
     files: `LatentsFile`s; seeds are then the places of their latents, from 0. `bar`, a tqdm, counts
     the images.
+
+    What may be changed: `noise_seed`, whose noise all images have; `noise_strength`, a factor;
+    `offset` (step + 1, code_dim), added to all styles after truncation; `mixed`, [(levels, seed)]:
+    levels (first, last) of the `styles` of all seeds that are those of one.
     """
 
     def __init__(self, generator, step, alpha, psi=0.7, psi_level=8, batch=16, files=()):
@@ -34,6 +53,7 @@ class Artist:
         self.given_w = self.mapped(self.given) if files else None
         self.knows_z = all(latent.z is not None for latent in self.given)
         self.knows_noise = any(latent.noise for latent in self.given)
+        self.noise_seed, self.noise_strength, self.offset, self.mixed = None, 1.0, None, ()
         self.bar = tqdm(disable=True)
         self.mean_style = generator.stored_mean
         if self.mean_style is None:
@@ -52,8 +72,7 @@ class Artist:
         """z (n, code_dim)"""
         if self.given:
             return np.stack([self.given[seed].z for seed in seeds])
-        rngs = [np.random.default_rng([seed, LATENT_STREAM]) for seed in seeds]
-        return np.stack([rng.standard_normal(self.generator.code_dim, "float32") for rng in rngs])
+        return draw_latents(seeds, self.generator.code_dim)
 
     def codes(self, seeds):
         """w before truncation: (n, code_dim), or (n, step + 1, code_dim) as given."""
@@ -67,21 +86,35 @@ class Artist:
         psi = self.psi if psi is None else psi
         truncated = self.mean_style + psi * (w - self.mean_style)
         levels = np.arange(self.step + 1)[:, None]
-        return np.where(levels <= self.psi_level, truncated, w)
+        styles = np.where(levels <= self.psi_level, truncated, w)
+        return styles if self.offset is None else styles + self.offset
 
     def styles(self, seeds):
         """Truncated styles (n, step + 1, code_dim)"""
-        return self.truncate(self.codes(seeds))
+        styles = self.truncate(self.codes(seeds))
+        for (first, last), seed in self.mixed:
+            levels = slice(first, last + 1)
+            styles[:, levels] = self.truncate(self.codes([seed]))[:, levels]
+        return styles
+
+    def noise_of(self, seed: int, level: int):
+        """The noise map of a level that was given with a seed's latent, or None."""
+        for (first, last), other in self.mixed:
+            seed = other if first <= level <= last else seed
+        return self.given[seed].noise.get(SIZES[level])
 
     def noise(self, seeds):
         """A set of noise maps for each seed, as given where they are: step + 1 arrays (n, 1 or 2,
         size, size).
         """
+        if self.noise_seed is not None:
+            return self.drawn_noise([self.noise_seed] * len(seeds))
         maps = self.drawn_noise(seeds)
         if self.knows_noise:
             for i, seed in enumerate(seeds):
-                for x in maps:
-                    x[i] = self.given[seed].noise.get(x.shape[-1], x[i])
+                for level, x in enumerate(maps):
+                    found = self.noise_of(seed, level)
+                    x[i] = x[i] if found is None else found
         return maps
 
     def common_noise(self, seeds):
@@ -94,18 +127,15 @@ class Artist:
 
     def drawn_noise(self, seeds):
         """The same from the seeds alone."""
-        maps = self.generator.noise_maps
-        rngs = [np.random.default_rng([seed, NOISE_STREAM]) for seed in seeds]
-        return [
-            np.stack([rng.standard_normal((maps, size, size), "float32") for rng in rngs])
-            for size in SIZES[: self.step + 1]
-        ]
+        return draw_noise(seeds, self.step, self.generator.noise_maps)
 
     def draw(self, styles, noise):
         """Styles (n, step + 1, code_dim), noise maps of n images or of one for all -> images
         (n, 3, size, size)
         """
         n = len(styles)
+        if self.noise_strength != 1:
+            noise = [np.float32(self.noise_strength) * x for x in noise]
         noise = [np.broadcast_to(x, (n, *x.shape[1:])) for x in noise]
         self.bar.total = (self.bar.total or 0) + n
         images = []

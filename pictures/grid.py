@@ -43,19 +43,24 @@ def make_grid(images, n_col: int):
     return stack(images[i : i + n_col] for i in range(0, len(images), n_col))
 
 
-def save_png(pixels, path, text=()) -> None:
-    """Writes uint8 (H, W, 3) as a PNG, all or nothing; makes the folder.
+def encode_png(pixels, file, text=()) -> None:
+    """Writes uint8 (H, W, 3) as a PNG into a path or file.
 
-    text: {keyword: string}, kept in the file as text chunks.
+    text: {keyword: string}, kept in it as text chunks.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     chunks = PngImagePlugin.PngInfo()
     for keyword, value in dict(text).items():
         # the name of a file may hold bytes that are no text
         chunks.add_text(keyword, value.encode("utf-8", "backslashreplace").decode())
+    Image.fromarray(pixels).save(file, format="png", pnginfo=chunks)
+
+
+def save_png(pixels, path, text=()) -> None:
+    """The same as a file, all or nothing; makes the folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
-        Image.fromarray(pixels).save(unfinished, format="png", pnginfo=chunks)
+        encode_png(pixels, unfinished, text)
 
 
 def save_grid(images, path, n_col: int, text=()) -> None:

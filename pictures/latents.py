@@ -15,6 +15,7 @@ import numpy as np
 
 from backend.disk import replacing
 from backend.terminal import UsageError, UserError
+from pictures.artist import draw_latents, draw_noise
 from pictures.sizes import SIZES
 
 
@@ -115,6 +116,13 @@ def read(path, code_size: int, step: int, plain: Optional[str] = None, maps: int
     ]
     made_with = arrays.get("checkpoint_sha1")
     return LatentsFile(path, sha1, latents, None if made_with is None else str(made_with))
+
+
+def of_seed(seed: int, code_size: int, step: int, maps: int = 1) -> LatentsFile:
+    """A seed's latent and noise as if a file held them."""
+    noise = {x.shape[-1]: x[0] for x in draw_noise([seed], step, maps)}
+    latent = Latent(draw_latents([seed], code_size)[0], None, noise)
+    return LatentsFile(Path(str(seed)), "a seed", [latent], None)
 
 
 def save(path, w, noise, **more) -> None:

@@ -11,7 +11,8 @@ MAY_IMPORT = {
     "formats": {"backend"},
     "pictures": {"backend", "formats"},
     "training": {"backend", "formats", "pictures", "model"},
-    ".": {"backend", "formats", "pictures", "training"},  # the scripts, and one another
+    "explorer": {"backend", "formats", "pictures", "training"},
+    ".": {"backend", "formats", "pictures", "training", "explorer"},  # the scripts, and one another
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 FILES = [*ROOT.glob("*.py"), *(f for room in MAY_IMPORT for f in (ROOT / room).glob("*.py"))]

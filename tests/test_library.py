@@ -124,5 +124,6 @@ def test_products_of_matrices_cut_into_parts(shape, transpose):
     m, n, k = shape
     a, b = RNG.standard_normal((m, k)), RNG.standard_normal((k, n))
     stored = [x.T if t else x for x, t in zip((a, b), transpose)]
-    y = ops._Matmul(*map(bool, transpose), 0.5)(*[jt.array(x.astype("float32").copy()) for x in stored])
+    stored = [jt.array(x.astype("float32").copy()) for x in stored]
+    y = ops._Matmul(*map(bool, transpose), 0.5)(*stored)
     np.testing.assert_allclose(y.numpy(), a @ b / 2, atol=1e-5 * np.abs(a @ b).max())

@@ -1,0 +1,100 @@
+"""Directions in w along which a generator's latents vary most: the principal components of w.
+
+After Härkönen et al. 2020 (GANSpace, arXiv 2004.02546), section 2.1. NumPy alone; the same
+generator gives the same directions, which are kept in a file under its checkpoint's SHA-1.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from backend.disk import replacing
+from backend.terminal import UsageError
+
+LATENTS, CHUNK = 50_000, 10_000  # mapped in all, and at a time
+DIRECTION_STREAM = 6  # second word of the seed, beside those of artist.py and projection.py
+KEPT = 64  # directions, those of the largest deviations
+
+
+class Directions(NamedTuple):
+    """The largest first."""
+
+    vectors: np.ndarray  # (k, code_dim), of length 1; the largest number in each is positive
+    deviations: np.ndarray  # (k,) standard deviations of w along them
+    parts: np.ndarray  # (k,) of the variance of w, 0 to 1
+
+
+class Move(NamedTuple):
+    """A step along a direction, of some levels' styles."""
+
+    number: int  # of the direction, from 0
+    deviations: float  # how far, in standard deviations
+    levels: tuple  # first and last
+
+
+def principal(count: int, total, squares) -> Directions:
+    """Principal components of `count` vectors, from their sum (d,) and the sum of their outer
+    products (d, d), both float64.
+    """
+    mean = total / count
+    covariance = squares / count - np.outer(mean, mean)
+    values, vectors = np.linalg.eigh(covariance)  # ascending, in columns
+    values, vectors = np.maximum(values[::-1], 0), vectors.T[::-1]
+    largest = np.abs(vectors).argmax(axis=1)[:, None]
+    vectors = vectors * np.sign(np.take_along_axis(vectors, largest, axis=1))
+    parts = values / max(values.sum(), 1e-300)
+    return Directions(*(x[:KEPT].astype("float32") for x in (vectors, np.sqrt(values), parts)))
+
+
+def find(generator, pause=None) -> Directions:
+    """The directions of a generator, from 50,000 latents that are always the same.
+
+    pause: called between the parts of the work; returns True to stop, and then None is returned.
+    """
+    rng, total, squares = np.random.default_rng([0, DIRECTION_STREAM]), 0.0, 0.0
+    for _ in range(LATENTS // CHUNK):
+        z = rng.standard_normal((CHUNK, generator.code_dim), dtype="float32")
+        w = generator.map_latents(z).astype("float64")
+        total, squares = total + w.sum(axis=0), squares + w.T @ w
+        if pause is not None and pause():
+            return None
+    return principal(LATENTS, total, squares)
+
+
+def kept(folder, checksum: str, code_dim: int):
+    """The directions kept for a checkpoint, or None."""
+    try:
+        with np.load(Path(folder) / f"{checksum}.npz", allow_pickle=False) as file:
+            found = Directions(*(file[name] for name in Directions._fields))
+    except Exception:  # not there, or damaged: found anew
+        return None
+    k = min(KEPT, code_dim)
+    whole = [x.shape for x in found] == [(k, code_dim), (k,), (k,)]
+    return found if whole and all(np.isfinite(x).all() for x in found) else None
+
+
+def of(generator, checksum: str, folder, pause=None) -> Directions:
+    """`find`'s, from the file that keeps them in a folder, which is written where it is missing."""
+    found = kept(folder, checksum, generator.code_dim)
+    if found is None:
+        found = find(generator, pause)
+        if found is not None:
+            path = Path(folder) / f"{checksum}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as unfinished, open(unfinished, "wb") as file:
+                np.savez(file, **found._asdict())
+    return found
+
+
+def offset(directions: Directions, moves, step: int):
+    """What moves add to the styles: (step + 1, code_dim). UsageError for an unknown direction."""
+    k, code_dim = directions.vectors.shape
+    added = np.zeros((step + 1, code_dim), "float32")
+    for move in moves:
+        if move.number >= k:
+            raise UsageError(f"--directions {move.number}: this network has 0 to {k - 1}")
+        first, last = move.levels
+        length = np.float32(move.deviations) * directions.deviations[move.number]
+        added[first : last + 1] += length * directions.vectors[move.number]
+    return added
