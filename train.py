@@ -37,7 +37,7 @@ from backend.terminal import UsageError
 from dataset import batches
 from pictures.grid import save_grid
 from pictures.store import DataError, open_pictures
-from training import signals
+from training import memory, signals
 from training.folder import (
     check_finite,
     check_vacant,
@@ -297,15 +297,20 @@ def new_run(args, folder: Path, pictures):
         check_growth(pictures, config)
         check_vacant(folder, config, pictures.length)
     make_folders(folder)
-    device.load(args.device, print, args.precision, args.threads)
-    from training.run import TrainState  # imports Jittor, for the device chosen above
+    jt = device.load(args.device, print, args.precision, args.threads)
+    from model import widths  # imports Jittor, for the device chosen above
+    from training.run import TrainState
 
     if not paths:
+        if not jt.flags.use_cuda:
+            print(memory.check(config, widths(config.channel_max)))
         return TrainState(config), None
     run, source = continued_run(args, paths, pictures.length)
     if not History(folder).holds(source):
         check_vacant(folder, run.config, pictures.length)
     check_growth(pictures, run.config, run.images_seen)
+    if not jt.flags.use_cuda:
+        print(memory.check(run.config, widths(run.config.channel_max)))
     return run, source
 
 

@@ -3,7 +3,7 @@
     bytes = STARTED + 4 * (WEIGHTS * all weights + STATES * trained weights
                            + IMAGES * batch * channels and pixels of all levels of one network)
 
-The factors were fitted to measured peaks (benchmarks/memory.py, docs/tested.md).
+The factors were fitted to measured peaks (`benchmarks/memory.py`).
 """
 
 from backend import machine
@@ -11,10 +11,10 @@ from backend.terminal import UsageError
 from pictures.sizes import step_of
 from training.schedule import Config, batch_at
 
-STARTED = 90e6  # Python, Jittor, its kernels
-WEIGHTS = 2.0
-STATES = 5.0
-IMAGES = 9.5
+STARTED = 115e6  # Python, Jittor, its kernels
+WEIGHTS = 1.4
+STATES = 2.5
+IMAGES = 11.5
 
 
 def weights(config: Config, channels, step: int) -> int:
@@ -24,7 +24,7 @@ def weights(config: Config, channels, step: int) -> int:
         above = channels[i - 1] if i else 0
         count += 9 * channels[i] * (channels[i] + above)  # of the generator
         count += 4 * config.code_size * channels[i]
-        count += 9 * channels[i] * (channels[i] + above) * (i > 0)  # of the discriminator
+        count += 9 * above * (channels[i] + above)  # of the discriminator
     return count
 
 

@@ -1,0 +1,63 @@
+"""What train.py expects a run to need, and what it says where there is less."""
+
+import pytest
+from tiny import TINY
+
+import train
+from backend import machine
+from backend.terminal import UsageError
+from model import Discriminator, StyledGenerator, widths
+from training import memory
+from training.schedule import Config
+
+
+@pytest.mark.parametrize(
+    "channels, code, n_mlp, step", [(512, 512, 8, 8), (512, 512, 8, 3), (40, 64, 2, 4)]
+)
+def test_counts_the_weights(channels, code, n_mlp, step):
+    config = Config(channel_max=channels, code_size=code, n_mlp=n_mlp)
+    networks = StyledGenerator(code, n_mlp, channels), Discriminator(channel_max=channels)
+    exact = sum(p.numel() for n in networks for p in n.used_parameters(step).values())
+    assert abs(memory.weights(config, widths(channels), step) / exact - 1) < 0.02
+
+
+@pytest.mark.parametrize(
+    "size, channels, batch, measured",
+    [
+        (8, 40, 16, 157),
+        (32, 40, 64, 288),
+        (256, 40, 4, 705),
+        (128, 128, 4, 647),
+        (8, 512, 16, 607),
+        (32, 512, 16, 1130),
+        (256, 512, 4, 2448),
+    ],
+)
+def test_expects_what_was_measured(size, channels, batch, measured):
+    """MiB, by benchmarks/memory.py, within 15 %."""
+    config = Config(channel_max=channels, batch_default=batch)
+    expected = memory.needed(config, widths(channels), size) / 2**20
+    assert abs(expected / measured - 1) < 0.15
+
+
+def test_the_largest_stage_counts():
+    """With --sched batches shrink while images grow."""
+    config = Config(sched=True, init_size=4, max_size=16, channel_max=40)
+    line = memory.check(config, widths(40))
+    assert line.endswith("at 16 px in batches of 128")
+    small = memory.check(Config(init_size=8, max_size=8), widths(512))
+    assert small == "memory: about 0.7 GB at 8 px in batches of 32"
+
+
+def test_what_cannot_fit_is_refused(monkeypatch, lmdb, tmp_path, capsys):
+    monkeypatch.setattr(machine, "memory", lambda: 500_000_000)
+    with pytest.raises(UsageError, match="there are 0.5: choose a smaller --batch_default"):
+        memory.check(Config(), widths(512))
+    monkeypatch.setattr(machine, "memory", lambda: 50_000_000)
+    options = [lmdb, "--expname", str(tmp_path / "run"), *TINY, "--max_iters", "1"]
+    assert train.main(options) == 2
+    told = capsys.readouterr()
+    assert "training needs about 0.1 GB at" in told.err and "Traceback" not in told.err
+    assert not list((tmp_path / "run").glob("checkpoint/*"))
+    monkeypatch.setattr(machine, "memory", lambda: None)
+    assert memory.check(Config(), widths(512)).startswith("memory: about ")
