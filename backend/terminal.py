@@ -68,6 +68,26 @@ class Output:
             self.stream.flush()
 
 
+class Line:
+    """The last line of a terminal, written anew again and again and gone in the end; no terminal,
+    no line.
+    """
+
+    def __init__(self):
+        self.shown = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.show("")
+
+    def show(self, text: str) -> None:
+        if self.shown:
+            sys.stderr.write(f"\r\033[K{text}")
+            sys.stderr.flush()
+
+
 @contextlib.contextmanager
 def output():
     """stdout and stderr that outlast their readers. Where they are closed, /dev/null takes their
