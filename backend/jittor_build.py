@@ -15,7 +15,10 @@ CORE = (
     "pyjt/py_obj_holder.h var.h var_holder.h ops/op_register.h op_compiler.h executor.h graph.h "
     "fused_op.h mem/allocator.h utils/str_utils.h pyjt/py_converter.h"
 )
-KERNEL = "var.h ops/op_register.h ops/broadcast_to_op.h ops/binary_op.h executor.h fused_op.h"
+KERNEL = (
+    "cmath algorithm cassert "
+    "var.h ops/op_register.h ops/broadcast_to_op.h ops/binary_op.h executor.h fused_op.h"
+)
 MACROS = "-DJIT=1 -DJIT_cpu=1"
 LINKING = re.compile(r"-(?:l|L|Wl,|shared)\S*")
 SELDOM = re.compile(  # while something is compiled or looked at, or around a call from Python
@@ -82,8 +85,11 @@ def start_kernel_header(given: str, compiler: str, cache_path: str):
 
 
 def kernel_options(given: str, cache_path: str) -> str:
-    """g++'s options for kernels, with the compiled header."""
+    """g++'s options for kernels, with the compiled header and without a look into libstdc++, which
+    Jittor has loaded: it takes as long as all the rest of linking.
+    """
     header = os.path.join(cache_path, "headers", "kernel.h")
+    given = given.replace("-lstdc++", "-nodefaultlibs") + " -lm -lc -lgcc "
     return f'{given} {MACROS} -include "{header}" '
 
 

@@ -247,6 +247,12 @@ inline void invalid_call(const char* why, const char* name="") {
         "for name in sorted(os.listdir(mkl_op_dir))\n"
         '        if name.startswith(("mkl_conv", "mkl_matmul"))]\n',
     ),
+    # The example was all that made the linker load oneDNN
+    Edit(
+        "jittor/compile_extern.py",
+        "    # ctypes.CDLL(mkl_lib_name, dlopen_flags)\n",
+        "    ctypes.CDLL(mkl_lib_name, dlopen_flags)\n",
+    ),
     # As many at a time as there are cores, and word of each to who waits
     Edit(
         "jittor_utils/__init__.py",

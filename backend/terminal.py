@@ -74,7 +74,8 @@ class Line:
     """
 
     def __init__(self):
-        self.shown = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self.possible = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self.text = ""
 
     def __enter__(self):
         return self
@@ -83,9 +84,10 @@ class Line:
         self.show("")
 
     def show(self, text: str) -> None:
-        if self.shown:
+        if self.possible and text != self.text:
             sys.stderr.write(f"\r\033[K{text}")
             sys.stderr.flush()
+            self.text = text
 
 
 @contextlib.contextmanager
