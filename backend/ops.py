@@ -6,16 +6,13 @@ second derivatives it does not. Here oneDNN's (CPU) and cuDNN's (CUDA) operators
 All images are (n, c, h, w), float32.
 """
 
-import functools
-from pathlib import Path
-
 import numpy as np
 
-from backend import device
+from backend import device, library
 
 jt = device.load()
 
-# Four neighbours along each axis, [1 3 3 1] but at the borders: see kernels.h.
+# Four neighbours along each axis, [1 3 3 1] but at the borders: see kernels/down.h.
 SMOOTH_ON_CUDA = """
 __device__ float tap(int k, int first, int n, bool adjoint) {
     if (k == 1) return 2 + (adjoint ? first >= 0 : first + 2 < n);
@@ -42,23 +39,27 @@ smooth<<<(n + 255) / 256, 256>>>(in0_p, out0_p, n, in0_shape2, in0_shape3, out0_
 """
 
 
-@functools.lru_cache(maxsize=None)
-def kernels() -> str:
-    """C++ source of our kernels for the CPU."""
-    return Path(__file__).with_name("kernels.h").read_text(encoding="utf-8")
-
-
 def _call(function: str, inputs, shapes, *numbers):
-    """What a function of kernels.h makes of the inputs and then the numbers: Vars of those shapes.
+    """What an operator of backend/kernels makes of the inputs and then the numbers: Vars of those
+    shapes.
 
-    The numbers are no part of the source, so each function is compiled once for all sizes.
+    Jittor's kernel gets the operator's address as one more number: one serves all operators with as
+    many inputs and outputs.
     """
     data = {f"number{i}": number for i, number in enumerate(numbers)}
-    arguments = [f"in{i}_p" for i in range(len(inputs))]
-    arguments += [f"out{i}_p" for i in range(len(shapes))] + [f'data["{name}"]' for name in data]
-    source = f"kernels::{function}({', '.join(arguments)});"
-    types = [inputs[0].dtype] * len(shapes)
-    return jt.code(shapes, types, inputs, cpu_src=source, cpu_header=kernels(), data=data)
+    source = """
+        const float* operands[] = {%s};
+        float* results[] = {%s};
+        const double numbers[] = {%s};
+        typedef void (*Operator)(const float* const*, float* const*, const double*);
+        ((Operator)(size_t)data["operator"])(operands, results, numbers);
+    """ % (
+        ", ".join(f"in{i}_p" for i in range(len(inputs))),
+        ", ".join(f"out{i}_p" for i in range(len(shapes))),
+        ", ".join(f'data["{name}"]' for name in data),
+    )
+    data["operator"] = library.address(jt, function)
+    return jt.code(shapes, [inputs[0].dtype] * len(shapes), inputs, cpu_src=source, data=data)
 
 
 def _backend():
@@ -102,7 +103,7 @@ class _Bilinear(jt.Function):
         return (stride, stride, rows, columns, 1, 1, 1)
 
     def own_kernel(self, kernel, size) -> str:
-        """The part of kernels.h that computes it on the CPU, "" if none does.
+        """The part of backend/kernels that computes it on the CPU, "" if none does.
 
         kernel (k, k), size (h, w) of x.
         """
@@ -110,8 +111,11 @@ class _Bilinear(jt.Function):
             return ""
         if self.geometry[2]:
             return "down"
+        stride, padding, *_ = self.geometry
+        if tuple(kernel) == (1, 1) and stride == 1 and padding in (0, (0, 0)):
+            return "pointwise"
         fits = tuple(kernel) == (3, 3) and all(s % 2 == 0 for s in size)
-        return "winograd" if fits and self.geometry[:2] == (1, 1) else ""
+        return "winograd" if fits and (stride, padding) == (1, 1) else ""
 
 
 class _Conv(_Bilinear):
@@ -122,7 +126,7 @@ class _Conv(_Bilinear):
         own, (*_, down, scale) = self.own_kernel(w.shape[2:], size), self.geometry
         if own:
             size = [s // 2 for s in size] if down else size
-            return _call(f"{own}::conv", [x, w], [[n, o, *size]], n, c, o, *size, scale)[0]
+            return _call(f"{own}_conv", [x, w], [[n, o, *size]], n, c, o, *size, scale)[0]
         ops, name = _backend()
         x = _smooth(x, False) if down else x
         return getattr(ops, name)(x, w, *self.options()) * scale
@@ -146,7 +150,7 @@ class _ConvData(_Bilinear):
         (n, o, *size), c = dy.shape, w.shape[1]
         own, (*_, down, scale) = self.own_kernel(w.shape[2:], self.size), self.geometry
         if own:
-            return _call(f"{own}::data", [w, dy], [[n, c, *self.size]], n, c, o, *size, scale)[0]
+            return _call(f"{own}_data", [w, dy], [[n, c, *self.size]], n, c, o, *size, scale)[0]
         ops, name = _backend()
         size = [s + 1 for s in self.size] if down else self.size
         dx = getattr(ops, name + "_backward_x")(w, dy, *size, *self.options())
@@ -169,7 +173,7 @@ class _ConvWeight(_Bilinear):
         own, (*_, down, scale) = self.own_kernel(self.kernel, size), self.geometry
         if own:
             shape, size = [o, c, *self.kernel], dy.shape[2:]
-            return _call(f"{own}::weight", [x, dy], [shape], n, c, o, *size, scale)[0]
+            return _call(f"{own}_weight", [x, dy], [shape], n, c, o, *size, scale)[0]
         ops, name = _backend()
         x = _smooth(x, False) if down else x
         return getattr(ops, name + "_backward_w")(x, dy, *self.kernel, *self.options()) * scale
@@ -251,7 +255,9 @@ class _Matmul(jt.Function):
     def execute(self, a, b):
         if jt.flags.use_cuda:
             return jt.compile_extern.cublas_ops.cublas_matmul(a, b, *self.transpose)
-        return jt.compile_extern.mkl_ops.mkl_matmul(a, b, *self.transpose)
+        ta, tb = map(int, self.transpose)
+        m, k, n = a.shape[ta], a.shape[1 - ta], b.shape[1 - tb]
+        return _call("matmul_", [a, b], [[m, n]], m, n, k, ta, tb)[0]
 
     def grad(self, dc):
         (a, b), (ta, tb) = self.saved, self.transpose
@@ -348,7 +354,7 @@ class _Slope(jt.Function):
         if jt.flags.use_cuda or str(dy.dtype) != "float32":
             return jt.ternary(self.y > 0, dy, 0.2 * dy)
         # fused with what is around it, it would be compiled in a dozen variants
-        return _call("leaky::slope", [self.y, dy], [dy.shape], dy.numel())[0]
+        return _call("leaky_slope", [self.y, dy], [dy.shape], dy.numel())[0]
 
     def grad(self, v):
         return _Slope(self.y)(v)
@@ -393,7 +399,7 @@ class _StyledActivation(jt.Function):
 
     def execute(self, x, style):
         n, c, h, w = x.shape
-        return _call("styled::forward", [x, style], [x.shape], n, c, h * w, self.eps)[0]
+        return _call("styled_forward", [x, style], [x.shape], n, c, h * w, self.eps)[0]
 
     def grad(self, dy):
         return _StyledActivationGradient(self.eps)(*self.saved, dy)
@@ -412,7 +418,7 @@ class _StyledActivationGradient(jt.Function):
     def execute(self, x, style, dy):
         n, c, h, w = x.shape
         shapes = [x.shape, style.shape]
-        return tuple(_call("styled::gradient", [x, style, dy], shapes, n, c, h * w, self.eps))
+        return tuple(_call("styled_gradient", [x, style, dy], shapes, n, c, h * w, self.eps))
 
     def grad(self, *v):
         """Rarely asked for: by way of the plain expression. Of clones, for dy may depend on x."""

@@ -5,7 +5,7 @@ from typing import Dict
 
 import numpy as np
 
-from backend import device
+from backend import device, library
 from backend.processes import averaged
 
 jt = device.load()
@@ -40,16 +40,26 @@ class Adam:
         names = list(names)
         gradients = averaged(gradient_of_sum(losses, [self.parameters[name] for name in names]))
         for name in names:
-            g = gradients.pop(0)
+            if not self.steps[name]:  # its own memory from now on, which changes in place
+                p = self.parameters[name]
+                p.update(jt.array(p.numpy()))
+                self.v[name] = jt.zeros(p.shape).stop_grad()
             self.steps[name] += 1
-            if name not in self.v:
-                self.v[name] = jt.zeros(g.shape).stop_grad()
-                self.v[name].sync()
-            p, v = self.parameters[name], self.v[name]
-            correction = math.sqrt(1 - self.beta2 ** self.steps[name])
-            old_p, old_v, g = (x.reshape(-1) for x in (p, v, g))  # one kernel for all shapes
+        rates = [lr * self.lr_mult[name] for name in names]
+        corrections = [math.sqrt(1 - self.beta2 ** self.steps[name]) for name in names]
+        p, v = ([x[name] for name in names] for x in (self.parameters, self.v))
+        jt.sync(p + v + gradients)
+        if jt.flags.use_cuda:
+            self.step_on_cuda(p, v, gradients, rates, corrections)
+        else:
+            library.adam(jt, p, v, gradients, rates, corrections, self.beta2, self.eps)
+
+    def step_on_cuda(self, parameters, moments, gradients, rates, corrections) -> None:
+        """The update of `step`, one parameter after the other."""
+        for p, v, rate, correction in zip(parameters, moments, rates, corrections):
+            old_p, old_v, g = (x.reshape(-1) for x in (p, v, gradients.pop(0)))  # one kernel for all
             new_v = self.beta2 * old_v + (1 - self.beta2) * g * g
-            new_p = old_p - lr * self.lr_mult[name] * g / (jt.sqrt(new_v) / correction + self.eps)
+            new_p = old_p - rate * g / (jt.sqrt(new_v) / correction + self.eps)
             v.update(new_v.reshape(v.shape))
             p.update(new_p.reshape(p.shape))
             del g, old_p, old_v, new_p, new_v
@@ -105,7 +115,12 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names
 
     running <- decay * running + (1 - decay) * parameters
     """
-    for name in names:
-        r, p = running[name].reshape(-1), parameters[name].detach().reshape(-1)
-        running[name].update((r + (p - r) * (1 - decay)).reshape(running[name].shape))
-        running[name].sync()
+    running, parameters = ([x[name] for name in names] for x in (running, parameters))
+    if jt.flags.use_cuda:
+        for r, p in zip(running, parameters):
+            old, new = r.reshape(-1), p.detach().reshape(-1)
+            r.update((old + (new - old) * (1 - decay)).reshape(r.shape))
+            r.sync()
+    else:
+        jt.sync(running + parameters)
+        library.average(jt, running, parameters, 1 - decay)

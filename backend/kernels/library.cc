@@ -1,0 +1,53 @@
+// What Python calls. An operator takes arrays of float32 and then numbers, see the functions.
+
+#include "down.h"
+#include "layers.h"
+#include "updates.h"
+#include "winograd.h"
+
+using namespace kernels;
+
+#define OPERATOR(name, function, ...)                                             \
+  void name(const float* const* in, float* const* out, const double* numbers) {   \
+    Alone alone;                                                                  \
+    const auto n = [&](int i) { return I(numbers[i]); };                          \
+    function(__VA_ARGS__);                                                        \
+  }
+
+// Operators of x, w, dy and the sizes n, c, o, h, w, then the scale
+#define CONVOLUTION(name)                                                         \
+  OPERATOR(name##_conv, name::conv, in[0], in[1], out[0], n(0), n(1), n(2), n(3), \
+      n(4), numbers[5])                                                           \
+  OPERATOR(name##_data, name::data, in[0], in[1], out[0], n(0), n(1), n(2), n(3), \
+      n(4), numbers[5])                                                           \
+  OPERATOR(name##_weight, name::weight, in[0], in[1], out[0], n(0), n(1), n(2),   \
+      n(3), n(4), numbers[5])
+
+extern "C" {
+
+CONVOLUTION(winograd)
+CONVOLUTION(down)
+CONVOLUTION(pointwise)
+
+OPERATOR(matmul_, matmul, in[0], in[1], out[0], n(0), n(1), n(2), n(3), n(4))
+OPERATOR(leaky_slope, leaky::slopes, in[0], in[1], out[0], n(0))
+OPERATOR(leaky_forward, leaky::forward, in[0], in[1], out[0], n(0), n(1), n(2))
+OPERATOR(leaky_gradient, leaky::gradient, in[0], in[1], out[0], out[1], n(0), n(1), n(2))
+OPERATOR(leaky_second, leaky::second, in[0], in[1], in[2], out[0], n(0), n(1), n(2))
+OPERATOR(styled_forward, styled::forward, in[0], in[1], out[0], n(0), n(1), n(2), numbers[3])
+OPERATOR(styled_gradient, styled::gradient, in[0], in[1], in[2], out[0], out[1], n(0), n(1), n(2),
+    numbers[3])
+
+// How many threads take part from now on.
+void set_threads(int threads) { Pool::get().resize(threads); }
+
+void adam_(I count, const I* sizes, float* const* p, float* const* v, const float* const* g,
+    const float* rates, const float* corrections, float beta2, float eps) {
+  adam(count, sizes, p, v, g, rates, corrections, beta2, eps);
+}
+
+void average_(I count, const I* sizes, float* const* r, const float* const* p, float part) {
+  average(count, sizes, r, p, part);
+}
+
+}  // extern "C"
