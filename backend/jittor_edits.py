@@ -302,17 +302,17 @@ inline void invalid_call(const char* why, const char* name="") {
         std::cerr << std::endl;
 """,
         """\
-        if (i != n) {
-            std::this_thread::sleep_for(std::chrono::microseconds(sleep_us));
-            sleep_us = std::min(sleep_us*2, 20000);
-        }
-        int64 tenths = (Time::now() - start).count() / 100000000;
-        if (terminal && tenths > 4 && (i != prev_i || tenths / 10 != shown)) {
-            shown = tenths / 10;
-            std::cerr << "\\r\\033[Kcompiling kernels: " << i << " of " << n
-                << ", " << shown << " s" << std::flush;
-        }
         prev_i = i;
+        if (i == n) break;
+        std::this_thread::sleep_for(std::chrono::microseconds(sleep_us));
+        sleep_us = std::min(sleep_us*2, 20000);
+        int64 tenths = (Time::now() - start).count() / 100000000;
+        if (terminal && tenths > 4 && (i != shown_i || tenths / 10 != shown)) {
+            shown = tenths / 10;
+            shown_i = i;
+            auto line = "\\r\\033[Kcompiling kernels: "+S(i)+" of "+S(n)+", "+S(shown)+" s";
+            std::cerr << line << std::flush;
+        }
     }
     if (shown >= 0)
         std::cerr << "\\r\\033[K" << std::flush;
@@ -324,7 +324,7 @@ inline void invalid_call(const char* why, const char* name="") {
         """\
     auto term = getenv("TERM");
     bool terminal = isatty(2) && term && string(term) != "dumb";
-    int64 shown = -1;
+    int64 shown = -1, shown_i = -1;
 """,
     ),
     Edit(

@@ -6,7 +6,6 @@ folder for all programs and rebuilds itself when another program's settings diff
 folder for each device and each kind of settings.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 from importlib import metadata, util
 from pathlib import Path
@@ -183,21 +181,20 @@ def watched(command: list, environment: dict) -> int:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     environment = {**environment, PROGRESS: str(writer)}
-    start, text, stages = time.monotonic(), "", []
-    with Line() as line, open(reader, "rb", buffering=0) as progress, subprocess.Popen(
-        command, env=environment, pass_fds=[writer]
-    ) as process:
+    text, stages = "", []
+    with open(reader, "rb", buffering=0) as progress, Line() as line:
+        process = subprocess.Popen(command, env=environment, pass_fds=[writer])
         os.close(writer)
-        while process.poll() is None:
-            text += (progress.read() or b"").decode()
-            *complete, text = text.split("\n")
+
+        def count() -> str:
+            nonlocal text
+            *complete, text = (text + (progress.read() or b"").decode()).split("\n")
             for done, total in (map(int, x.split()) for x in complete):
                 stages[len(stages) - (done > 1) :] = [(done, total)]
             done, total = map(sum, zip(*stages)) if stages else (0, 0)
-            count = f": {done} of {total}" if total else ""
-            line.show(f"compiling Jittor{count}, {time.monotonic() - start:.0f} s")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.2)
+            return "compiling Jittor" + (f": {done} of {total}" if total else "")
+
+        line.wait(process, count)
     return process.returncode
 
 

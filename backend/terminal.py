@@ -9,7 +9,9 @@ import math
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 
 LARGEST = 10**15  # of whole numbers that have no limit of their own
 LARGEST_SEED = 2**64 - 1
@@ -88,6 +90,17 @@ class Line:
             sys.stderr.write(f"\r\033[K{text}")
             sys.stderr.flush()
             self.text = text
+
+    def wait(self, process, text):
+        """Waits for a process: `text()` and the seconds since then stand in the line. Returns what
+        the process writes into a pipe.
+        """
+        start = time.monotonic()
+        while True:
+            try:
+                return process.communicate(timeout=0.2)[0]
+            except subprocess.TimeoutExpired:
+                self.show(f"{text()}, {time.monotonic() - start:.0f} s")
 
 
 @contextlib.contextmanager
