@@ -31,8 +31,8 @@ PRIVATE = re.compile(r"^static auto (make_\w+)", re.MULTILINE)  # names that sev
 UNIT = 100_000  # bytes
 
 
-def units(files, jittor_path: str, cache_path: str) -> list:
-    """The files in their order, and in place of several that follow each other one that includes
+def units(files, jittor_path: str, folder: str) -> list:
+    """The files in their order, but in place of several that follow each other one that includes
     them: what each takes from headers g++ compiles once. Jittor's tests are left out.
     """
     groups, size, kind = [], 0, None
@@ -46,11 +46,11 @@ def units(files, jittor_path: str, cache_path: str) -> list:
             size, kind = 0, (alone, seldom)
         size += large
         groups[-1].append(file)
-    os.makedirs(os.path.join(cache_path, "units"), exist_ok=True)
-    return [unit(i, group, jittor_path, cache_path) for i, group in enumerate(groups)]
+    os.makedirs(folder, exist_ok=True)
+    return [unit(i, group, jittor_path, folder) for i, group in enumerate(groups)]
 
 
-def unit(number: int, group: list, jittor_path: str, cache_path: str) -> str:
+def unit(number: int, group: list, jittor_path: str, folder: str) -> str:
     """The path of a file that includes the others, or of the one that there is."""
     seldom = bool(SELDOM.match(group[0]))
     if len(group) == 1 and (not seldom or CHEAP.match(os.path.basename(group[0]))):
@@ -62,7 +62,7 @@ def unit(number: int, group: list, jittor_path: str, cache_path: str) -> str:
             names = sorted(set(PRIVATE.findall(f.read())))
         lines += [f"#define {name} {name}_{i}\n" for name in names]
         lines += [f'#include "{path}"\n'] + [f"#undef {name}\n" for name in names]
-    path = os.path.join(cache_path, "units", f"{'seldom' if seldom else 'often'}_{number}.cc")
+    path = os.path.join(folder, f"{'seldom' if seldom else 'often'}_{number}.cc")
     with open(path, "w", encoding="utf-8") as f:
         f.writelines(lines)
     return path
