@@ -254,7 +254,7 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
         device.rank(),
         device.ranks(),
     )
-    print("compiling kernels: the first iterations of each size take minutes, but only once")
+    print("the first iterations of each size compile kernels, which is done only once")
     with closing(data), Progress(run, output, max_iters) as progress:
         while run.iteration < max_iters:
             real, error = fetched(data)

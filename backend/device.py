@@ -23,7 +23,6 @@ from typing import List, NamedTuple, Optional, Tuple
 from backend import cuda_home, jittor_home, library, machine
 from backend.cuda_home import Cuda, Unusable, ask
 from backend.disk import our_cache
-from backend.headers import precompile
 from backend.jittor_home import DeviceError, jittor_cache
 from backend.terminal import number
 
@@ -262,8 +261,6 @@ def load(choice="auto", say=None, precision="float32", threads: Optional[int] = 
     text, reason = prepare_environment(choice, precision, threads) if fresh else ("", "")
     keep_freed_memory()
     jt = jittor_home.load("cuda" if text else "cpu", say) if fresh else sys.modules["jittor"]
-    if fresh:
-        precompile(jt)
 
     if not jt.has_cuda:
         reason = reason or "Jittor was built without CUDA"

@@ -16,100 +16,23 @@ import sys
 import warnings
 from importlib import metadata, util
 from pathlib import Path
-from typing import Callable, Dict, NamedTuple, Optional
+from typing import Callable, Dict, Optional
 
 from backend.disk import home, made_once, our_cache
-from backend.terminal import UsageError
+from backend.jittor_edits import EDITS
+from backend.terminal import Line, UsageError
 
 KNOWN = (1, 3, 11)  # newer ones are taken as they are where their text is another
 
 
-class Edit(NamedTuple):
-    """Text that stands once in a file of Jittor's, and what is to stand there."""
-
-    file: str
-    old: str
-    new: str
-
-
-EDITS = (
-    # Python 3.13: exec in a function no longer fills locals()
-    Edit("jittor/compiler.py", "locals()[gen_name]", "sys.modules[gen_name]"),
-    Edit("jittor_utils/__init__.py", "locals()[hash]", "sys.modules[hash]"),
-    # Python 3.14 starts processes otherwise than by fork, which pickles what cannot be pickled
-    Edit(
-        "jittor_utils/__init__.py",
-        "from multiprocessing import Pool\nimport multiprocessing as mp\n",
-        "import multiprocessing\nmp = multiprocessing.get_context('fork')\nPool = mp.Pool\n",
-    ),
-    Edit(
-        "jittor/dataset/dataset.py",
-        "import multiprocessing as mp\n",
-        "import multiprocessing\nmp = multiprocessing.get_context('fork')\n",
-    ),
-    # g++ 16: its other headers no longer bring this one; what templates name has to be there
-    Edit("jittor/src/types.h", "#include <memory>\n", "#include <memory>\n#include <cstdint>\n"),
-    Edit("jittor/src/misc/stack_vector.h", "return self->at(index);", "return self->a[index];"),
-    # A Python process and a second call of g++ for each kernel, which only marked ones need
-    Edit(
-        "jittor/src/jit_compiler.cc",
-        """\
-#ifdef __linux__
-        cmd = python_path+" "+jittor_path+"/utils/asm_tuner.py "
-""",
-        """\
-#ifdef __linux__
-        if (src.find("@begin") != string::npos)
-        cmd = python_path+" "+jittor_path+"/utils/asm_tuner.py "
-""",
-    ),
-    # A signal may end the wait for another process that compiles
-    Edit(
-        "jittor/src/lock.cc",
-        """\
-        .l_type = F_WRLCK,
-        .l_whence = SEEK_SET,
-        .l_start = 0,
-        .l_len = 0
-    };
-    ASSERT(fcntl(lock_fd, F_SETLKW, &lock) == 0);
-""",
-        """\
-        .l_type = F_WRLCK,
-        .l_whence = SEEK_SET,
-        .l_start = 0,
-        .l_len = 0
-    };
-    while (fcntl(lock_fd, F_SETLKW, &lock) != 0) ASSERT(errno == EINTR);
-""",
-    ),
-    # NumPy 2: a function's place in the table (in NumPy 1 MoveInto is there, which does the same),
-    # the size of an item, and numbers as indices
-    Edit("jittor/src/pyjt/numpy.cc", "fill(PyArray_CopyInto, 82);", "fill(PyArray_CopyInto, 50);"),
-    Edit(
-        "jittor/src/pyjt/numpy.h",
-        "size *= arr->descr->elsize;",
-        "size *= get_type_str(arr).dsize();",
-    ),
-    Edit(
-        "jittor/src/pyjt/py_converter.h",
-        """\
-        PyArrayDescr_Proxy array_descr;
-        array_descr.type_num = 5; // 5: int32
-        int value;
-        PyArray_CastScalarToCtype(obj, &value, &array_descr);
-        var_slice->set_int(value);
-""",
-        """\
-        PyObjHolder index(PyNumber_Index(obj), "an index is not a whole number");
-        var_slice->set_int(PyLong_AsLong(index.obj));
-""",
-    ),
-)
+# What these call, in the view under this name
+BUILD_MODULE = Path(__file__).with_name("jittor_build.py")
+BUILD_MODULE_THERE = "jittor_utils/stylegan_build.py"
 
 # In the environment: what Jittor makes its compiler's command of
 SETTINGS = "cc_flags kernel_flags nvcc_path nvcc_flags python_config_path debug enable_lto".split()
 
+PROGRESS = "stylegan_progress"  # in the environment: where Jittor's build writes how far it is
 STARTED_AGAIN = "STYLEGAN_STARTED_AGAIN"  # in the environment of a command that runs anew
 
 # Jittor ends the process when it has rebuilt what it had loaded. argv: mark, sys.path
@@ -198,7 +121,8 @@ def make_view(site: Path) -> Optional[Path]:
     if texts is None:
         check_unedited(number)
         return None
-    key = hashlib.sha256(repr(EDITS).encode())
+    texts[BUILD_MODULE_THERE] = BUILD_MODULE.read_text(encoding="utf-8")
+    key = hashlib.sha256(repr(EDITS).encode() + texts[BUILD_MODULE_THERE].encode())
     for package in ("jittor", "jittor_utils"):
         # As bytes: one name is Chinese, which is another text in the C locale
         for file in sorted((site / package).rglob("*"), key=lambda f: [*map(os.fsencode, f.parts)]):
@@ -250,6 +174,30 @@ def choose(device: str) -> Path:
     return Path(jittor_utils.cache_path, "complete")
 
 
+def watched(command: list, environment: dict) -> int:
+    """Runs what compiles Jittor and returns its exit code. How far it is stands in the terminal's
+    last line meanwhile: it writes how many files of how many are compiled, stage by stage.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    environment = {**environment, PROGRESS: str(writer)}
+    text, stages = "", []
+    with open(reader, "rb", buffering=0) as progress, Line() as line:
+        process = subprocess.Popen(command, env=environment, pass_fds=[writer])
+        os.close(writer)
+
+        def count() -> str:
+            nonlocal text
+            *complete, text = (text + (progress.read() or b"").decode()).split("\n")
+            for done, total in (map(int, x.split()) for x in complete):
+                stages[len(stages) - (done > 1) :] = [(done, total)]
+            done, total = map(sum, zip(*stages)) if stages else (0, 0)
+            return "compiling Jittor" + (f": {done} of {total}" if total else "")
+
+        line.wait(process, count)
+    return process.returncode
+
+
 def build(mark: Path) -> None:
     """Has Jittor compile itself in a process of its own, which then makes the mark."""
     # Not a process of mpirun: it must not wait for the others
@@ -257,7 +205,7 @@ def build(mark: Path) -> None:
     environment["use_mpi"] = "0"
     for _ in range(2):  # what was interrupted before makes it end once, with exit code 0
         command = [sys.executable, "-W", "ignore", "-c", BUILD, str(mark), *sys.path]
-        status = subprocess.run(command, env=environment).returncode
+        status = watched(command, environment)
         if mark.exists():
             return
         if status:
@@ -288,7 +236,7 @@ def load(device: str, say: Optional[Callable[[str], None]] = None):
     mark = choose(device)
     if not mark.exists():
         if say:
-            say("Jittor compiles itself on its first use, which takes some minutes ...")
+            say("Jittor compiles itself on its first use, which takes a minute or two ...")
         build(mark)
     try:
         with warnings.catch_warnings():

@@ -15,9 +15,12 @@ import numpy as np
 from backend import machine
 from backend.disk import made_once
 from backend.jittor_home import DeviceError
+from backend.terminal import Line
 
 SOURCES = Path(__file__).with_name("kernels")
-NOT_OURS = re.compile(r'-(?:include\s+"[^"]*"|DJIT\S*|I"[^"]*"|I\S+|L\S*|l\S*|Wl,\S*|shared)')
+NOT_OURS = re.compile(
+    r'-(?:include\s+"[^"]*"|DJIT\S*|I"[^"]*"|I\S+|L\S*|l\S*|Wl,\S*|shared|nodefaultlibs)'
+)
 
 
 @functools.lru_cache(maxsize=None)
@@ -34,11 +37,15 @@ def library() -> ctypes.CDLL:
         command = (
             f'"{jt.flags.cc_path}" {flags} -shared "{SOURCES}/library.cc" -o "{folder}/kernels.so"'
         )
-        done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode:
+        process = subprocess.Popen(
+            command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        with Line() as line:
+            said = line.wait(process, lambda: "compiling our kernels")
+        if process.returncode:
             raise DeviceError(
-                f"our kernels do not compile (exit code {done.returncode}):\n"
-                + done.stdout.decode(errors="replace")
+                f"our kernels do not compile (exit code {process.returncode}):\n"
+                + said.decode(errors="replace")
             )
 
     folder = Path(jt.flags.cache_path, f"kernels-{key.hexdigest()[:12]}")

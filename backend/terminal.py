@@ -9,7 +9,9 @@ import math
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 
 LARGEST = 10**15  # of whole numbers that have no limit of their own
 LARGEST_SEED = 2**64 - 1
@@ -66,6 +68,39 @@ class Output:
     def flush(self):
         with self.kept():
             self.stream.flush()
+
+
+class Line:
+    """The last line of a terminal, written anew again and again and gone in the end; no terminal,
+    no line.
+    """
+
+    def __init__(self):
+        self.possible = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self.text = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.show("")
+
+    def show(self, text: str) -> None:
+        if self.possible and text != self.text:
+            sys.stderr.write(f"\r\033[K{text}")
+            sys.stderr.flush()
+            self.text = text
+
+    def wait(self, process, text):
+        """Waits for a process: `text()` and the seconds since then stand in the line. Returns what
+        the process writes into a pipe.
+        """
+        start = time.monotonic()
+        while True:
+            try:
+                return process.communicate(timeout=0.2)[0]
+            except subprocess.TimeoutExpired:
+                self.show(f"{text()}, {time.monotonic() - start:.0f} s")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The view of Jittor and its caches: with fake Jittors, and the real one beside other programs."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from terminals import in_terminal
 from tiny import ROOT
 
 from backend import jittor_home
@@ -57,6 +59,8 @@ def test_view_has_the_edits_and_all_else_as_it_was(site, tmp_path):
     assert view.name.startswith("jittor-1.3.11.0-") and os.listdir(view.parent) == [view.name]
     assert contents(site) == before
     after = contents(view)
+    module = after.pop("jittor_utils/stylegan_build.py")
+    assert module == (ROOT / "backend" / "jittor_build.py").read_bytes()
     assert after.keys() == before.keys()
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {edit.file for edit in EDITS}
@@ -200,7 +204,7 @@ def fake(tmp_path):
         text + "os.makedirs(cache_path, exist_ok=True)\n"
     )
 
-    def run(jittor, *arguments):
+    def run(jittor, *arguments, terminal=False):
         (tmp_path / "jittor" / "__init__.py").write_text(f"__version__ = '9.0.0'\n{jittor}")
         (tmp_path / "program.py").write_text(
             "import argparse, os, sys\nfrom backend import jittor_home, terminal\n"
@@ -210,12 +214,12 @@ def fake(tmp_path):
             "    print(jt.__version__, sys.argv[1:], cache)\n"
             "sys.exit(terminal.run('program', task, argparse.ArgumentParser, []))\n"
         )
-        environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "cache_name": "default"}
+        command = [sys.executable, str(tmp_path / "program.py"), *arguments]
+        environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "cache_name": "default"}
+        if terminal:
+            return in_terminal(command, **environment)
         done = subprocess.run(
-            [sys.executable, str(tmp_path / "program.py"), *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
+            command, env={**os.environ, **environment}, capture_output=True, text=True
         )
         return done.returncode, done.stdout.splitlines(), done.stderr
 
@@ -241,11 +245,32 @@ def test_jittor_that_ends_the_process_when_it_has_rebuilt_itself(fake, tmp_path)
     code, lines, stderr = fake(jittor, "a b", "--option")
     assert (code, stderr) == (0, "")
     assert [line.split(" stylegan")[0] for line in lines] == [
-        "Jittor compiles itself on its first use, which takes some minutes ...",
-        "Jittor compiles itself on its first use, which takes some minutes ...",
+        "Jittor compiles itself on its first use, which takes a minute or two ...",
+        "Jittor compiles itself on its first use, which takes a minute or two ...",
         "9.0.0 ['a b', '--option']",
     ]
     assert len((tmp_path / "count").read_text()) == 5
+
+
+COMPILES = """
+import os, time
+import jittor_utils
+if "stylegan_progress" in os.environ:
+    for words in ("1 3\\n2", " 3\\n3 3\\n", "1 2\\n", "1 3\\n"):
+        os.write(int(os.environ["stylegan_progress"]), words.encode())
+        time.sleep(0.5)
+"""
+
+
+def test_a_terminal_says_how_far_jittor_is(fake):
+    """Stage by stage; in the end only what was said at once remains."""
+    code, text = fake(COMPILES, terminal=True)
+    first, line, last = text.split("\r\n")[:3]
+    assert code == 0 and first.startswith("Jittor compiles itself on its first use")
+    shown = line.split("\r\033[K")
+    counts = dict.fromkeys(re.sub(r"compiling Jittor:? ?|, \d s$", "", x) for x in shown[:-1])
+    assert [x for x in counts if x] == ["1 of 3", "3 of 3", "4 of 5", "5 of 8"]
+    assert shown[-1].startswith("9.0.0 [] stylegan-cpu-") and last == ""
 
 
 def test_jittor_that_rebuilds_itself_for_ever(fake):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from terminals import in_terminal
 from tiny import ROOT
 
 import generate
@@ -69,6 +70,37 @@ def test_no_output_at_all(tmp_path, closed):
     words = [sys.executable, "-c", TASK.format(code), str(ROOT)]
     shell = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words])
     assert shell.returncode == 7 and (tmp_path / "data").read_text() == "kept"
+
+
+LINE = """
+import subprocess, sys
+sys.path.insert(0, sys.argv[1])
+from backend.terminal import Line
+print("before")
+with Line() as line:
+    for text in ("one", "one", "another"):
+        line.show(text)
+    process = subprocess.Popen("sleep 0.5; echo said", shell=True, stdout=subprocess.PIPE)
+    done = line.wait(process, lambda: "sleeps")
+print("after", done)
+"""
+
+
+def test_a_line_that_is_written_anew_and_goes():
+    code, text = in_terminal([sys.executable, "-c", LINE, str(ROOT)])
+    clear = "\r\033[K"
+    assert code == 0 and text == (
+        f"before\r\n{clear}one{clear}another{clear}sleeps, 0 s{clear}after b'said\\n'\r\n"
+    )
+
+
+def test_no_line_where_there_is_no_terminal():
+    """Nor in one that cannot erase."""
+    command = [sys.executable, "-c", LINE, str(ROOT)]
+    code, text = in_terminal(command, TERM="dumb")
+    assert code == 0 and text == "before\r\nafter b'said\\n'\r\n"
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode == 0 and done.stderr == b""
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "gbk"])
