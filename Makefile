@@ -1,5 +1,5 @@
 # make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU.
-# make test: the tests. PYTHON picks the interpreter (3.8 to 3.14); another one than before makes the
+# make test: the tests. make bench: how fast it is here. PYTHON picks the interpreter (3.8 to 3.14); another one than before makes the
 # environment anew, without it the one that made the environment is taken.
 
 VENV ?= .venv
@@ -17,7 +17,7 @@ DEMO = --init_size 16 --max_size 32 --phase 18000 --loss r1 --no_flip \
 	--channel_max 40 --code_size 64 --n_mlp 2 --batch_default 16 \
 	--lr 0.006 --mapping_lr_mult 0.2 --ema 0.998
 
-.PHONY: demo demo-hour test clean
+.PHONY: demo demo-hour test bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python prepare_data.py --out demo/mnist --overwrite mnist
@@ -31,6 +31,9 @@ demo-hour: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests
+
+bench: $(VENV)/installed
+	PYTHON=$(BIN)/python benchmarks/all.sh
 
 $(VENV)/installed: requirements.txt $(VENV)/made-by
 	$(BIN)/python -m pip install -q --no-deps -r requirements.txt
