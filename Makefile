@@ -1,6 +1,6 @@
 # make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU.
-# make test: the tests. make bench: how fast it is here. PYTHON picks the interpreter (3.8 to 3.14); another one than before makes the
-# environment anew, without it the one that made the environment is taken.
+# make test: the tests. make bench: how fast it is here. PYTHON picks the interpreter (3.8 to 3.14);
+# another one than before makes the environment anew, without it the one that made it is taken.
 
 VENV ?= .venv
 BIN = $(VENV)/bin

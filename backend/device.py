@@ -268,9 +268,32 @@ def load(choice="auto", say=None, precision="float32", threads: Optional[int] = 
             raise DeviceError(f"--device cuda: {reason}")
     if fresh or choice != "auto":
         jt.flags.use_cuda = int(choice != "cpu" and bool(jt.has_cuda))
+    problem = ready_cuda(jt.compile_extern) if jt.flags.use_cuda else ""
+    if problem:
+        jt.flags.use_cuda, reason = 0, problem
+        if choice == "cuda":
+            raise DeviceError(f"--device cuda: {problem}")
     if say:
         say(describe(jt, text, reason))
     return jt
+
+
+def ready_cuda(extern) -> str:
+    """Why one of CUDA's libraries that our operators call is not there, "" if all are: Jittor says
+    nothing where one does not load. extern: `jittor.compile_extern`.
+    """
+    for name in ("cudnn", "cublas", "curand"):
+        if getattr(extern, f"{name}_ops", None) is not None:
+            continue
+        try:
+            extern.setup_cuda_lib(name, extra_flags=extern.link_cuda_extern)
+        except Exception as e:  # whatever Jittor's build raises
+            return (
+                f"{name} does not load: {(str(e).strip().splitlines() or [type(e).__name__])[-1]}"
+            )
+    # Of so many shapes the best algorithm is kept; Jittor keeps 100, a growing run has more
+    extern.cudnn.set_algorithm_cache_size(1000)
+    return ""
 
 
 def built_cores() -> List[Path]:

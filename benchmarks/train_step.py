@@ -15,11 +15,11 @@ on the CPU Winograd's algorithm leaves 4 / 9 of a product, resampling in the sam
 """
 
 import argparse
+import ctypes
 import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -177,8 +177,16 @@ def gpu_memory(args) -> float:
     """GB in use on the first GPU, 0 on the CPU; both frameworks keep what they once took."""
     if args.device != "cuda":
         return 0.0
-    query = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    return float(subprocess.run(query, stdout=subprocess.PIPE, text=True).stdout) * 2**20 / 1e9
+    driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    driver.cuInit(0)
+    # The context that both frameworks use: what it takes itself does not count
+    driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)
+    driver.cuCtxSetCurrent(context)
+    status = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+    if status:
+        raise SystemExit(f"the NVIDIA driver tells no memory (error {status})")
+    return (total.value - free.value) / 1e9
 
 
 def measure(args) -> dict:

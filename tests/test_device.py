@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toolkits import put_cudnn, put_toolkit, put_wheels, script
@@ -321,3 +322,34 @@ def test_a_compiler_without_libraries_does_not_break_the_import(tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.strip().splitlines()
     assert first.startswith("device: ") and second == "6.0"
+
+
+def cuda_libraries(missing="", fails=""):
+    """As jittor.compile_extern has them; the one that is missing fails so when it is loaded."""
+    sizes = []
+    extern = SimpleNamespace(
+        **{f"{name}_ops": object() for name in ("cudnn", "cublas", "curand") if name != missing},
+        cudnn=SimpleNamespace(set_algorithm_cache_size=sizes.append),
+        link_cuda_extern="-lcuda",
+        sizes=sizes,
+    )
+
+    def load(name, extra_flags):
+        assert (name, extra_flags) == (missing, "-lcuda")
+        raise RuntimeError(fails)
+
+    extern.setup_cuda_lib = load
+    return extern
+
+
+def test_libraries_of_cuda_are_there_and_keep_many_algorithms():
+    extern = cuda_libraries()
+    assert device.ready_cuda(extern) == "" and extern.sizes == [1000]
+
+
+@pytest.mark.parametrize("name", ["cudnn", "cublas", "curand"])
+def test_library_of_cuda_that_does_not_load_is_named(name):
+    extern = cuda_libraries(name, f"a page\nlib{name}.so.9: cannot open shared object file\n")
+    exact = f"{name} does not load: lib{name}.so.9: cannot open shared object file"
+    assert device.ready_cuda(extern) == exact and extern.sizes == []
+    assert device.ready_cuda(cuda_libraries(name)) == f"{name} does not load: RuntimeError"
