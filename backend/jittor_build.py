@@ -69,13 +69,16 @@ def unit(number: int, group: list, jittor_path: str, folder: str) -> str:
 
 
 def core_options(given: str, file: str, compiler: str, cache_path: str) -> str:
-    """g++'s options for one of Jittor's files, with the compiled header."""
-    header = os.path.join(cache_path, "headers", "core.h")
-    precompile(header, CORE, given, compiler)()
-    if CHEAP.match(os.path.basename(file)):
-        given = re.sub(r"-O2\b", "-O1", given)
+    """g++'s options for one of Jittor's files, with the header compiled for its level: g++ 16 does
+    not take that of another.
+    """
     # No warnings: in a compiled header Jittor's own pragmas against them are lost
-    return f'{given.replace("-Wall", "-w")} -include "{header}" '
+    given, level = given.replace("-Wall", "-w"), "often"
+    if CHEAP.match(os.path.basename(file)):
+        given, level = re.sub(r"-O2\b", "-O1", given), "seldom"
+    header = os.path.join(cache_path, "headers", f"{level}.h")
+    precompile(header, CORE, given, compiler)()
+    return f'{given} -include "{header}" '
 
 
 def start_kernel_header(given: str, compiler: str, cache_path: str):
