@@ -26,7 +26,9 @@ SELDOM = re.compile(  # while something is compiled or looked at, or around a ca
     r"|.*/gen/"
 )
 CHEAP = re.compile("seldom_|pyjt_|gen_ops_")  # names of files for which -O1 is enough
-ALONE = re.compile(r".*(?<!\.cc)$|.*nan_checker|src/(init|op_compiler|parallel_compiler|type/)")
+ALONE = re.compile(  # other options or names that others have, one of them with CUDA only
+    r".*(?<!\.cc)$|.*nan_checker|src/(init|op_compiler|parallel_compiler|type/|ops/fetch_op)"
+)
 PRIVATE = re.compile(r"^static auto (make_\w+)", re.MULTILINE)  # names that several files have
 UNIT = 100_000  # bytes
 
