@@ -34,8 +34,10 @@ def spread_out(generator, step=3):
 
 @pytest.fixture(scope="module")
 def generator():
-    jt.set_global_seed(3)
-    generator = StyledGenerator(16, 8, 16)
+    generator, rng = StyledGenerator(16, 8, 16), np.random.RandomState(3)
+    for name, p in generator.named_parameters():  # NumPy's: Jittor's differ between compilers
+        if name.endswith(("weight_orig", "weight", "input")) and ".noise" not in name:
+            p.update(jt.array(rng.standard_normal(p.shape).astype("float32")))
     spread_out(generator)
     return generator
 

@@ -96,9 +96,12 @@ def test_symbols(tmp_path, font, run):
 
 
 def test_symbols_with_one_outline_count_once(font):
-    """U+00C5 and U+212B, A with a ring and the angstrom sign, are drawn alike."""
+    """U+00C5 and U+212B, A with a ring and the angstrom sign, are drawn alike; Pillow's font has
+    neither, and what it has not counts as missing.
+    """
     names = symbols.Symbols([font], 0, 10**6).names
-    assert f"{os.path.basename(font)} U+00C5" in names
+    has_them = os.path.basename(font) != "pillow.ttf"
+    assert (f"{os.path.basename(font)} U+00C5" in names) == has_them
     assert f"{os.path.basename(font)} U+212B" not in names
     assert len(names) == len(symbols.Symbols([font, font], 0, 10**6).names)
     assert not any("U+0020" in name or "U+4E00" in name for name in names)  # blank, missing
