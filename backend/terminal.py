@@ -11,7 +11,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+
+from tqdm import tqdm
 
 LARGEST = 10**15  # of whole numbers that have no limit of their own
 LARGEST_SEED = 2**64 - 1
@@ -164,6 +167,9 @@ def run(script: str, task, parser, argv=None) -> int:
     """Does a script's task: `task(args)`, the options as `parser()` reads them. Returns the exit
     code: what `task` returns, or that of an error, which gets one sentence.
     """
+    # Else it makes one for several processes, and Python 3.14 then starts a helper that would die of
+    # the terminal's signals, and Jittor with it
+    tqdm.set_lock(threading.RLock())
     with output(), ends_at_interrupt():
         try:
             check_system()
