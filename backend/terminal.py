@@ -167,7 +167,7 @@ def run(script: str, task, parser, argv=None) -> int:
     """Does a script's task: `task(args)`, the options as `parser()` reads them. Returns the exit
     code: what `task` returns, or that of an error, which gets one sentence.
     """
-    # Else it makes one for several processes, and Python 3.14 then starts a helper that would die of
+    # Else it makes one for several processes; Python 3.14 then starts a helper that would die of
     # the terminal's signals, and Jittor with it
     tqdm.set_lock(threading.RLock())
     with output(), ends_at_interrupt():
