@@ -3,7 +3,7 @@
 import numpy as np
 
 from backend import device
-from backend.library import call
+from backend.native import call
 
 jt = device.load()
 

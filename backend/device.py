@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
-from backend import cuda_home, jittor_home, library, machine
+from backend import cuda_home, jittor_home, machine, native
 from backend.cuda_home import Cuda, Unusable, ask
 from backend.disk import our_cache
 from backend.jittor_home import DeviceError, jittor_cache
@@ -328,7 +328,7 @@ def describe(jt, cuda: str = "", reason: str = "") -> str:
     """One line: device, and why not the other."""
     if jt.flags.use_cuda:
         return f"device: {cuda or 'CUDA'}"
-    threads = library.threads()
+    threads = native.threads()
     plural = "s" if threads > 1 else ""
     return f"device: CPU, {threads} thread{plural}" + (f" ({reason})" if reason else "")
 

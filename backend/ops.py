@@ -9,7 +9,7 @@ All images are (n, c, h, w), float32.
 import numpy as np
 
 from backend import device
-from backend.library import call
+from backend.native import call
 
 jt = device.load()
 

@@ -13,6 +13,19 @@ import pytest
 from backend import ops
 from backend.ops import jt
 
+RNG = np.random.RandomState(0)
+
+
+def draw(*shape):
+    return RNG.standard_normal(shape).astype("float32")
+
+
+def assert_close(ours, exact, bar=3e-6):
+    """Of the same shape, and within `bar` of the largest value."""
+    ours = ours.numpy() if isinstance(ours, jt.Var) else ours
+    assert ours.shape == exact.shape
+    assert np.abs(ours - exact).max() <= bar * np.abs(exact).max()
+
 
 def pair(padding):
     return padding if isinstance(padding, tuple) else (padding, padding)

@@ -348,7 +348,7 @@ def test_libraries_of_cuda_are_there_and_keep_many_algorithms():
 
 
 @pytest.mark.parametrize("name", ["cudnn", "cublas", "curand"])
-def test_library_of_cuda_that_does_not_load_is_named(name):
+def test_native_of_cuda_that_does_not_load_is_named(name):
     extern = cuda_libraries(name, f"a page\nlib{name}.so.9: cannot open shared object file\n")
     exact = f"{name} does not load: lib{name}.so.9: cannot open shared object file"
     assert device.ready_cuda(extern) == exact and extern.sizes == []

@@ -3,11 +3,11 @@
 import numpy as np
 import oracle
 import pytest
+from oracle import assert_close, draw
 
 from backend import ops
 from backend.ops import jt
 
-RNG = np.random.RandomState(0)
 GEOMETRIES = [  # stride, padding, down, scale; kernel or (rows, columns), channels in, out, size
     (1, 1, False, 1.0, 3, 5, 7, 6),
     (1, 1, False, 0.5, 3, 6, 5, 5),  # odd: not Winograd's
@@ -18,21 +18,13 @@ GEOMETRIES = [  # stride, padding, down, scale; kernel or (rows, columns), chann
     (2, 0, True, 1.0, 3, 5, 7, 2),
     (2, 0, True, 0.5, 3, 5, 7, 6),
     (2, 0, True, 1.0, 3, 2, 3, 36),  # more taps than are taken at once
+    (2, 0, True, 0.5, 3, 140, 130, 6),  # wide: all threads take one step after the other
+    (1, 1, False, 1.0, 3, 64, 128, 4),  # channels that need some room between pixels
     (4, 2, False, 1.0, 11, 3, 6, 25),  # leaves the last row and column out
     (2, 0, False, 1.0, 3, 4, 5, 9),
     (1, (0, 3), False, 1.0, (1, 7), 4, 5, 9),
     (1, (1, 0), False, 0.5, (3, 1), 4, 5, 6),
 ]
-
-
-def draw(*shape):
-    return RNG.standard_normal(shape).astype("float32")
-
-
-def assert_close(ours, exact, bar=3e-6):
-    ours = ours.numpy() if isinstance(ours, jt.Var) else ours
-    assert ours.shape == exact.shape
-    assert np.abs(ours - exact).max() <= bar * np.abs(exact).max()
 
 
 @pytest.fixture(params=GEOMETRIES, ids=str)
@@ -90,8 +82,8 @@ def test_matmul_derivatives(transpose):
     ta, tb = map(bool, transpose)
     a, b = draw(*((4, 3) if ta else (3, 4))), draw(*((5, 4) if tb else (4, 5)))
     va, vb = jt.array(a), jt.array(b)
-    c = ops._Matmul(ta, tb)(va, vb)
-    ea, eb = a.T if ta else a, b.T if tb else b
+    c = ops._Matmul(ta, tb, 0.5)(va, vb)
+    ea, eb = a.T if ta else a, b.T / 2 if tb else b / 2
     assert_close(c, ea @ eb)
     g = jt.grad((c * c).sum() / 2, va)
     dc = ea @ eb
@@ -100,7 +92,7 @@ def test_matmul_derivatives(transpose):
     # second order: h = |g|^2 / 2 with g = a b b', so dh/db = (a'g + g'a) b
     h = jt.grad((g * g).sum() / 2, vb)
     ge = ea @ eb @ eb.T
-    expected = (ea.T @ ge + ge.T @ ea) @ eb
+    expected = (ea.T @ ge + ge.T @ ea) @ eb / 2  # b is twice eb
     assert_close(h, expected.T if tb else expected, 1e-5)
 
 

@@ -5,7 +5,7 @@ from typing import Dict
 
 import numpy as np
 
-from backend import device, library
+from backend import device, native
 from backend.processes import averaged
 
 jt = device.load()
@@ -50,7 +50,7 @@ class Adam:
         p, v = ([x[name] for name in names] for x in (self.parameters, self.v))
         jt.sync(p + v + gradients)
         if by_library(p):
-            library.adam(p, v, gradients, rates, corrections, self.beta2, self.eps)
+            native.adam(p, v, gradients, rates, corrections, self.beta2, self.eps)
         else:
             self.step_by_jittor(p, v, gradients, rates, corrections)
 
@@ -119,7 +119,7 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names
     running, parameters = ([x[name] for name in names] for x in (running, parameters))
     jt.sync(running + parameters)
     if by_library(running):
-        library.average(running, parameters, 1 - decay)
+        native.average(running, parameters, 1 - decay)
         return
     for r, p in zip(running, parameters):
         old, new = r.reshape(-1), p.detach().reshape(-1)

@@ -4,7 +4,7 @@
 
 #pragma once
 
-#include "rows.h"
+#include "product.h"
 
 namespace kernels {
 
@@ -144,29 +144,38 @@ inline I part(I n) {
   return std::max<I>(16, (n + parts - 1) / parts);
 }
 
+// Of the images n..last of x, some rows at a time: f(r, end, P, taps (c * 9, P), m), m with room for
+// (o, P).
+template <class F>
+inline void with_taps(const Cut& cut, const float* x, I n, I last, I C, I O, I h, I width,
+    const F& f) {
+  const I count = last - n;
+  Scratch q = scratch(count * C * (2 * h + 1) * 2 * (width + 1));
+  Scratch taps = scratch((9 * C + O) * cut.rows * width);
+  share_unless(cut.each, count * C, 32, [&](I i, I end) {
+    smooth::forward(x + n * C * 4 * h * width, q.get(), h, width, i, end);
+  });
+  for (I r = 0; r < count * h; r += cut.rows) {
+    const I end = std::min(count * h, r + cut.rows);
+    share_unless(cut.each, C, 32, [&](I c, I c1) {
+      gather(q.get(), taps.get(), C, h, width, r, end, c, c1);
+    });
+    f(r, end, (end - r) * width, taps.get(), taps.get() + 9 * C * cut.rows * width);
+  }
+}
+
 // x, w -> y
 inline void conv(const float* x, const float* w, float* y, I N, I C, I O, I h, I width,
     float scale) {
   const Cut cut(N, C, O, h, width);
   share_if(cut.each, N, cut.images, [&](I n, I last) {
-    const I count = last - n;
-    Scratch q = scratch(count * C * (2 * h + 1) * 2 * (width + 1));
-    Scratch taps = scratch((9 * C + O) * cut.rows * width);
-    float* m = taps.get() + 9 * C * cut.rows * width;
-    share_unless(cut.each, count * C, 32, [&](I i, I end) {
-      smooth::forward(x + n * C * 4 * h * width, q.get(), h, width, i, end);
-    });
-    for (I r = 0; r < count * h; r += cut.rows) {
-      const I end = std::min(count * h, r + cut.rows), P = (end - r) * width;
-      share_unless(cut.each, C, 32, [&](I c, I c1) {
-        gather(q.get(), taps.get(), C, h, width, r, end, c, c1);
-      });
+    with_taps(cut, x, n, last, C, O, h, width, [&](I r, I end, I P, const float* taps, float* m) {
       share_unless(cut.each, O, part(O), [&](I o, I o1) {
-        dnnl_sgemm('N', 'N', o1 - o, P, 9 * C, scale, w + o * 9 * C, 9 * C, taps.get(), P, 0.f,
+        dnnl_sgemm('N', 'N', o1 - o, P, 9 * C, scale, w + o * 9 * C, 9 * C, taps, P, 0.f,
             m + o * P, P);
         from_matrix(m, y + n * O * h * width, O, h, width, r, end, o, o1);
       });
-    }
+    });
   });
 }
 
@@ -208,26 +217,15 @@ inline void weight(const float* x, const float* dy, float* dw, I N, I C, I O, I 
   float* const sum = sums > 1 ? du.get() : dw;
   share_if(cut.each, N, part_of_images, [&](I first, I beyond) {
     float* place = sum + first / part_of_images * size;
-    Scratch q = scratch(cut.images * C * (2 * h + 1) * 2 * (width + 1));
-    Scratch taps = scratch((9 * C + O) * cut.rows * width);
-    float* m = taps.get() + 9 * C * cut.rows * width;
-    for (I n = first; n < beyond; n += cut.images) {
-      const I count = std::min(cut.images, beyond - n);
-      share_unless(cut.each, count * C, 32, [&](I i, I end) {
-        smooth::forward(x + n * C * 4 * h * width, q.get(), h, width, i, end);
-      });
-      for (I r = 0; r < count * h; r += cut.rows) {
-        const I end = std::min(count * h, r + cut.rows), P = (end - r) * width;
-        share_unless(cut.each, C, 32, [&](I c, I c1) {
-          gather(q.get(), taps.get(), C, h, width, r, end, c, c1);
-        });
-        share_unless(cut.each, O, part(O), [&](I o, I o1) {
-          to_matrix(dy + n * O * h * width, m, O, h, width, r, end, o, o1);
-          dnnl_sgemm('N', 'T', o1 - o, 9 * C, P, scale, m + o * P, P, taps.get(), P,
-              n + r > first ? 1.f : 0.f, place + o * 9 * C, 9 * C);
-        });
-      }
-    }
+    for (I n = first; n < beyond; n += cut.images)
+      with_taps(cut, x, n, std::min(beyond, n + cut.images), C, O, h, width,
+          [&](I r, I end, I P, const float* taps, float* m) {
+            share_unless(cut.each, O, part(O), [&](I o, I o1) {
+              to_matrix(dy + n * O * h * width, m, O, h, width, r, end, o, o1);
+              dnnl_sgemm('N', 'T', o1 - o, 9 * C, P, scale, m + o * P, P, taps, P,
+                  n + r > first ? 1.f : 0.f, place + o * 9 * C, 9 * C);
+            });
+          });
   });
   if (sums > 1) {
     add_up(sum, sums, size);

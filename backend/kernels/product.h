@@ -72,8 +72,7 @@ inline void panel(const float* a, I row, I column, const float* b, float* c, I l
 }
 
 // c (m, n) = scale op(a) b, or added to it: a (m, k), or with `transpose` (k, m), rows `lda` apart;
-// b (k, n) in panels, n padded; c with rows `ldc` apart. Where rows of c share places each is added
-// to what those before have left.
+// b (k, n) in panels, n padded; c with rows `ldc` apart.
 inline void multiply(bool transpose, I M, I N, I K, float scale, const float* a, I lda,
     const float* b, bool add, float* c, I ldc) {
   const I row = transpose ? 1 : lda, column = transpose ? lda : 1;

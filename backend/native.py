@@ -24,7 +24,7 @@ NOT_OURS = re.compile(
 
 
 @functools.lru_cache(maxsize=None)
-def library() -> ctypes.CDLL:
+def loaded() -> ctypes.CDLL:
     """The library, compiled where it is not yet. Jittor is loaded. Raises DeviceError."""
     jt = sys.modules["jittor"]
     sources = sorted(SOURCES.glob("*"))
@@ -35,7 +35,7 @@ def library() -> ctypes.CDLL:
 
     def fill(folder: Path) -> None:
         command = (
-            f'"{jt.flags.cc_path}" {flags} -shared "{SOURCES}/library.cc" -o "{folder}/kernels.so"'
+            f'"{jt.flags.cc_path}" {flags} -shared "{SOURCES}/native.cc" -o "{folder}/kernels.so"'
         )
         process = subprocess.Popen(
             command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -50,9 +50,9 @@ def library() -> ctypes.CDLL:
 
     folder = Path(jt.flags.cache_path, f"kernels-{key.hexdigest()[:12]}")
     # oneDNN's functions are looked for among what Jittor has loaded
-    loaded = ctypes.CDLL(str(made_once(folder, fill) / "kernels.so"))
-    loaded.set_threads(threads())
-    return loaded
+    kernels = ctypes.CDLL(str(made_once(folder, fill) / "kernels.so"))
+    kernels.set_threads(threads())
+    return kernels
 
 
 def threads() -> int:
@@ -80,7 +80,7 @@ def source(inputs: int, outputs: int, numbers: int) -> str:
 
 @functools.lru_cache(maxsize=None)
 def address(function: str) -> int:
-    return ctypes.cast(getattr(library(), function), ctypes.c_void_p).value
+    return ctypes.cast(getattr(loaded(), function), ctypes.c_void_p).value
 
 
 def call(function: str, inputs, shapes, *numbers) -> list:
@@ -111,7 +111,7 @@ def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:
     """One step of Adam with beta1 = 0 for lists of parameters, moments and gradients, in place."""
     sizes = np.array([x.numel() for x in p], "int64")
     rates, corrections = (np.array(x, "float32") for x in (rates, corrections))
-    library().adam_(
+    loaded().adam_(
         ctypes.c_int64(len(p)),
         sizes.ctypes.data_as(ctypes.c_void_p),
         *(pointers(x) for x in (p, v, g)),
@@ -125,7 +125,7 @@ def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:
 def average(running, parameters, part: float) -> None:
     """running <- running + (parameters - running) * part, for lists of both, in place."""
     sizes = np.array([x.numel() for x in running], "int64")
-    library().average_(
+    loaded().average_(
         ctypes.c_int64(len(running)),
         sizes.ctypes.data_as(ctypes.c_void_p),
         pointers(running),

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend import library, ops
-from backend.library import SOURCES
+from backend import native, ops
+from backend.native import SOURCES
 from backend.ops import jt
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,7 @@ import hashlib, sys
 import numpy as np
 from backend import device
 jt = device.load("cpu", threads=int(sys.argv[1]))
-from backend import activations, library, ops
+from backend import activations, native, ops
 from training.optimizer import Adam
 rng, digest = np.random.RandomState(0), hashlib.sha256()
 def draw(*shape):
@@ -39,7 +39,7 @@ parameters = {"a": draw(3, 50000), "b": draw(7)}
 Adam(parameters).step([[sum((p**4).sum() for p in parameters.values())]], parameters, 0.1)
 for p in parameters.values():
     digest.update(p.numpy().tobytes())
-assert library.threads() == int(sys.argv[1])
+assert native.threads() == int(sys.argv[1])
 print(digest.hexdigest())
 """
 
@@ -96,18 +96,18 @@ def test_every_share_is_done_once(tmp_path, sanitizer):
 def test_compiler_that_fails_is_told_with_what_it_says(tmp_path, monkeypatch):
     broken = tmp_path / "kernels"
     broken.mkdir()
-    (broken / "library.cc").write_text("#error no library today\n")
-    monkeypatch.setattr(library, "SOURCES", broken)
-    library.library.cache_clear()
+    (broken / "native.cc").write_text("#error no library today\n")
+    monkeypatch.setattr(native, "SOURCES", broken)
+    native.loaded.cache_clear()
     try:
-        with pytest.raises(library.DeviceError, match="no library today"):
-            library.library()
+        with pytest.raises(native.DeviceError, match="no library today"):
+            native.loaded()
     finally:
-        library.library.cache_clear()
+        native.loaded.cache_clear()
 
 
 def test_flags_of_jittors_kernels_without_its_headers():
-    flags = library.NOT_OURS.sub("", jt.flags.cc_flags)
+    flags = native.NOT_OURS.sub("", jt.flags.cc_flags)
     assert "-march=native" in flags and "-Ofast" in flags and "-fopenmp" in flags
     assert "jittor" not in flags and "JIT" not in flags
 
@@ -115,7 +115,7 @@ def test_flags_of_jittors_kernels_without_its_headers():
 @pytest.mark.parametrize("variable, exact", [("3", 3), ("4,2", 4), (" 5 ", 5), ("0", 1)])
 def test_threads_of_the_environment(monkeypatch, variable, exact):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    assert library.threads() == exact
+    assert native.threads() == exact
 
 
 @pytest.mark.parametrize("shape", [(16, 40, 30), (3, 500, 7), (70, 5, 300)])
