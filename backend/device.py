@@ -286,7 +286,8 @@ def ready_cuda(extern) -> str:
         if getattr(extern, f"{name}_ops", None) is not None:
             continue
         try:
-            extern.setup_cuda_lib(name, extra_flags=extern.link_cuda_extern)
+            flags = f' -L"{extern.cache_path}/cuda" -llibcuda_extern '  # as Jittor does it
+            extern.setup_cuda_lib(name, extra_flags=flags)
         except Exception as e:  # whatever Jittor's build raises
             return (
                 f"{name} does not load: {(str(e).strip().splitlines() or [type(e).__name__])[-1]}"

@@ -30,6 +30,8 @@ ALONE = re.compile(  # other options or names that others have, one of them with
     r".*(?<!\.cc)$|.*nan_checker|src/(init|op_compiler|parallel_compiler|type/|ops/fetch_op)"
 )
 PRIVATE = re.compile(r"^static auto (make_\w+)", re.MULTILINE)  # names that several files have
+FOREIGN = re.compile("/extern/(?!mkl/)")
+FOREIGN_HEADERS = re.compile("/extern/cuda/(?!inc)")  # among the options
 UNIT = 100_000  # bytes
 
 
@@ -72,8 +74,11 @@ def unit(number: int, group: list, jittor_path: str, folder: str) -> str:
 
 def core_options(given: str, file: str, compiler: str, cache_path: str) -> str:
     """g++'s options for one of Jittor's files, with the header compiled for its level: g++ 16 does
-    not take that of another.
+    not take that of another. Files for CUDA's libraries go without, also those that are made for
+    them: what some headers declare depends on which of NVIDIA's came before.
     """
+    if FOREIGN.search(file) or FOREIGN_HEADERS.search(given):
+        return given
     # No warnings: in a compiled header Jittor's own pragmas against them are lost
     given, level = given.replace("-Wall", "-w"), "often"
     if CHEAP.match(os.path.basename(file)):

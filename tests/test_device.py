@@ -330,12 +330,12 @@ def cuda_libraries(missing="", fails=""):
     extern = SimpleNamespace(
         **{f"{name}_ops": object() for name in ("cudnn", "cublas", "curand") if name != missing},
         cudnn=SimpleNamespace(set_algorithm_cache_size=sizes.append),
-        link_cuda_extern="-lcuda",
+        cache_path="/cache",
         sizes=sizes,
     )
 
     def load(name, extra_flags):
-        assert (name, extra_flags) == (missing, "-lcuda")
+        assert (name, extra_flags) == (missing, ' -L"/cache/cuda" -llibcuda_extern ')
         raise RuntimeError(fails)
 
     extern.setup_cuda_lib = load

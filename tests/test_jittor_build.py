@@ -63,6 +63,16 @@ def test_a_kernel_needs_no_look_into_libstdcpp(tmp_path):
     assert y.numpy().tolist() == [4.0]
 
 
+@pytest.mark.parametrize("file", ["cuda/cudnn/ops/cudnn_conv_op.cc", "cuda/src/x.cc", "mpi/y.cc"])
+def test_files_for_libraries_of_others_go_without(tmp_path, file):
+    options = jittor_build.core_options("-O2 -Wall", f"/j/extern/{file}", "false", str(tmp_path))
+    assert options == "-O2 -Wall" and not os.listdir(tmp_path)
+    made = '-O2 -I"/j/extern/cuda/inc" -I"/j/extern/cuda/cudnn/inc"'
+    assert jittor_build.core_options(made, "/c/gen_op.cc", "false", str(tmp_path)) == made
+    mkl = "/j/extern/mkl/ops/mkl_conv_op.cc"
+    assert "-include" in jittor_build.core_options("-O2", mkl, "false", str(tmp_path))
+
+
 def test_header_that_does_not_compile(tmp_path):
     """Then it is an empty one: the commands stay as they are, and work."""
     header = tmp_path / "headers" / "often.h"
