@@ -136,6 +136,7 @@ from backend import device
 jt = device.load("cpu")
 os.mkdir(sys.argv[1] + "/jit")
 jt.flags.cache_path = sys.argv[1]  # no kernel is there
+jt.flags.cc_path = sys.argv[1] + "/g++"
 x = jt.ones((3, 4))
 sums = [f(x).sum(0) for f in (jt.exp, jt.sqrt, jt.sin, jt.cos, jt.tan, jt.log, jt.tanh, jt.abs)]
 jt.sync_all(True)
@@ -146,6 +147,9 @@ print(sums[0].shape)
 @pytest.mark.parametrize("terminal", [True, False])
 def test_kernels_that_compile_have_a_terminals_last_line(tmp_path, monkeypatch, terminal):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    slow = tmp_path / "g++"  # the line is for what takes half a second or longer
+    slow.write_text(f'#!/bin/sh\nsleep 0.6\nexec "{jt.flags.cc_path}" "$@"\n')
+    slow.chmod(0o755)
     command = [sys.executable, "-c", KERNELS, str(tmp_path)]
     if not terminal:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
