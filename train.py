@@ -108,7 +108,7 @@ def train_iteration(run, phase, real):
     latents, crossover = draw_latents(rng, config, n, step, mix)
     noise = draw_noise(rng, n, step, config.noise_maps)
     g_loss = run.generator_step(phase, mine(latents), crossover, mine(noise))
-    run.average_generator()
+    run.average_generator(n)
     run.finish_iteration(n)
     return (*d_losses, g_loss)
 

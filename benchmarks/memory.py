@@ -47,7 +47,7 @@ def measure(size: int, channels: int, batch: int) -> dict:
         noise = run.generator.draw_noise(batch, step)
         run.discriminator_step(phase, normal(batch, 3, size, size), z, 0, noise)
         run.generator_step(phase, z, 0, run.generator.draw_noise(batch, step))
-        run.average_generator()
+        run.average_generator(batch)
         run.finish_iteration(batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"peak": peak, "expected": memory.needed(config, widths(channels), size)}

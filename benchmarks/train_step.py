@@ -59,7 +59,7 @@ def our_iteration(args):
         ]
         run.discriminator_step(phase, normal(n, 3, size, size), *draws[0])
         run.generator_step(phase, *draws[1])
-        run.average_generator()
+        run.average_generator(n)
         run.finish_iteration(n)
         jt.sync_all(True)
 

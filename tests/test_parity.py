@@ -246,7 +246,7 @@ def train_iteration(run, loss, i):
         phase, real, latents["z1"], crossover, noise(f"train{i}.d", step, 4), eps
     )
     g = run.generator_step(phase, latents["z2"], crossover, noise(f"train{i}.g", step, 4))
-    run.average_generator()
+    run.average_generator(4)
     run.finish_iteration(4)
     return np.array([*(x.item() for x in d), g.item()])
 

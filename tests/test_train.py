@@ -177,7 +177,7 @@ def test_mixing_draws_two_latents_in_nine_of_ten_iterations():
         def generator_step(self, phase, latents, crossover, noise):
             assert len(latents) == counts[-1]
 
-        def average_generator(self):
+        def average_generator(self, batch):
             pass
 
         def finish_iteration(self, n):

@@ -16,7 +16,7 @@ from formats.rosinality import OPTIMIZERS, PARTS, is_arrays, is_count
 from pictures.sizes import SIZES
 from training.schedule import LOSS_NAMES, Config
 
-VERSION = 2  # 1 where the networks do nothing otherwise than the original
+VERSION = 2  # 1 where nothing is used that version 1 did not know
 NVIDIA = "NVIDIA's StyleGAN for TensorFlow"
 ENTRIES = (  # and, where it is known, mean_style
     "version config images_seen iteration size alpha "
@@ -134,7 +134,15 @@ def is_config(values) -> bool:
             return False
         if type(value) is float and not (math.isfinite(value) and value >= 0):
             return False
-    positive = ("phase", "batch_default", "code_size", "n_mlp", "channel_max", "norm_eps")
+    positive = (
+        "phase",
+        "batch_default",
+        "code_size",
+        "n_mlp",
+        "channel_max",
+        "norm_eps",
+        "r1_every",
+    )
     return (
         all(config[name] for name in positive)
         and config["noise_maps"] in (1, 2)

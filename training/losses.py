@@ -24,11 +24,11 @@ def squared_gradient_norm(scores, images):
 
 def r1_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
     """Non-saturating loss with R1 (Mescheder et al. 2018, equation 9): gamma / 2 * mean ||grad
-    score(real)||^2.
+    score(real)||^2, which is not computed for a gamma of 0.
     """
     real = real.clone()
     scores = score(real)
-    penalty = gamma / 2 * squared_gradient_norm(scores, real).mean()
+    penalty = gamma / 2 * squared_gradient_norm(scores, real).mean() if gamma else jt.zeros(1)
     return softplus(-scores).mean(), softplus(score(fake)).mean(), penalty
 
 

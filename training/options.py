@@ -21,6 +21,8 @@ def configuration(args, base: Config) -> Config:
         raise UsageError(
             f"--init_size {config.init_size} is above --max_size {config.max_size}: images grow"
         )
+    if config.r1_every > 1 and config.loss != "r1":
+        raise UsageError(f"--r1_every goes with --loss r1, not {config.loss}: leave one out")
     return config
 
 
@@ -52,6 +54,8 @@ def add_optimisation_options(p) -> None:
     batch, rate = number(int, 1, 2**16), number(float, 0.0)
     option(g, "--loss", "GAN loss", choices=LOSS_NAMES)
     option(g, "--gp_weight", "weight of either loss's gradient penalty, from 0", type=rate)
+    text = "R1's penalty in every K-th iteration alone, K times as strong (StyleGAN2), from 1"
+    option(g, "--r1_every", text, metavar="K", type=number(int, 1))
     switch(g, "--mixing", "mixing regularisation: two styles in nine of ten iterations")
     option(g, "--lr", "learning rate, from 0", type=rate)
     option(g, "--mapping_lr_mult", "factor on it for the mapping network, from 0", type=rate)
@@ -59,6 +63,10 @@ def add_optimisation_options(p) -> None:
     option(g, "--batch_default", text, type=batch)
     switch(g, "--sched", "the original's learning rates and batches by size")
     option(g, "--ema", "decay per iteration of the average, 0 to 1", type=number(float, 0.0, 1.0))
+    text = "let half of the average's weight be at most this share of the images seen old, 0 to 1, "
+    text += "0 for any (StyleGAN2-ADA: 0.05)"
+    option(g, "--ema_rampup", text, metavar="SHARE", type=number(float, 0.0, 1.0))
+    switch(g, "--grey", "one channel, three times: for pictures without colours")
     switch(g, "--no_flip", "do not mirror images at random", "flip")
     option(g, "--seed", "everything random follows from it, 0 to 2^64 - 1", type=seed_number)
 

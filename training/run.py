@@ -18,7 +18,7 @@ from training.checkpoint import NVIDIA, VERSION, check_parameters, config_of, re
 from training.folder import check_finite, writing
 from training.losses import LOSSES
 from training.optimizer import Adam, average
-from training.schedule import START, WAYS, Config
+from training.schedule import RECIPE, START, WAYS, Config
 
 jt = device.load()
 
@@ -91,6 +91,7 @@ class TrainState:
         self.iteration = 0
         self.pictures = None  # how many the data set holds
         self.mean_style = None  # as it came with the networks, until they are trained
+        self.make_grey()
 
     def discriminator_step(self, phase, real, latents, crossover, noise, eps=None):
         """One update of the discriminator. real (n, 3, size, size); eps (n, 1, 1, 1) for wgan-gp;
@@ -105,7 +106,7 @@ class TrainState:
         fake = self.fake_images(phase, latents, crossover, noise).stop_grad()
         fake.sync()  # else its activations would wait with the discriminator's
         eps = None if eps is None else jt.array(eps)
-        parts = self.discriminator_loss(score, jt.array(real), fake, self.config.gp_weight, eps)
+        parts = self.discriminator_loss(score, jt.array(real), fake, self.penalty_weight(), eps)
         names = self.discriminator.used_parameters(phase.step, phase.alpha)
         real, fake, penalty = parts
         self.d_optimizer.step([[real, penalty], [fake]], names, phase.lr)
@@ -124,12 +125,39 @@ class TrainState:
         """latents: one or two (n, code_size) -> (n, 3, size, size)"""
         latents = [jt.array(z) for z in latents]
         noise = [jt.array(x) for x in noise]
-        return self.generator(latents, noise, phase.step, phase.alpha, crossover=crossover)
+        images = self.generator(latents, noise, phase.step, phase.alpha, crossover=crossover)
+        return images.mean(dim=1, keepdims=True).broadcast(images) if self.config.grey else images
 
-    def average_generator(self) -> None:
-        """Moves the running average one iteration on; what has never been trained equals it."""
+    def penalty_weight(self) -> float:
+        """Of this iteration. R1 in every k-th alone is k times as strong there (StyleGAN2, appendix
+        B; in one step with the loss, so that the rates stay as they are).
+        """
+        every = self.config.r1_every
+        return 0.0 if (self.iteration + 1) % every else self.config.gp_weight * every
+
+    def average_generator(self, batch: int) -> None:
+        """Moves the running average one iteration on; what has never been trained equals it. With
+        `ema_rampup`, half of its weight is at most that share of the images seen old
+        (StyleGAN2-ADA's implementation).
+        """
         trained = [name for name, steps in self.g_optimizer.steps.items() if steps]
-        average(self.running_parameters, self.g_parameters, trained, self.config.ema)
+        decay, share = self.config.ema, self.config.ema_rampup
+        if share:
+            decay = min(decay, 0.5 ** (batch / max(share * self.images_seen, 1e-8)))
+        average(self.running_parameters, self.g_parameters, trained, decay)
+
+    def make_grey(self) -> None:
+        """With `grey`, gives what to_rgb has for each channel the mean of all: trained with images
+        that are averaged over the channels, it then stays equal, bit by bit.
+        """
+        if not self.config.grey:
+            return
+        for arrays in (self.g_parameters, self.running_parameters, self.g_optimizer.v):
+            for name, p in arrays.items():
+                if name.startswith("generator.to_rgb."):
+                    x = p.numpy()
+                    if (x != x[:1]).any():
+                        p.update(jt.array(np.repeat(x.mean(0, keepdims=True), len(x), axis=0)))
 
     def finish_iteration(self, batch: int) -> None:
         """Counts, and computes all that is still pending: Jittor is lazy, its graph would grow
@@ -147,7 +175,7 @@ class TrainState:
         """
         config = self.config.saved()
         content = {
-            "version": VERSION if config.keys() & {*START, *WAYS} else 1,
+            "version": VERSION if config.keys() & {*START, *WAYS, *RECIPE} else 1,
             "config": config,
             "images_seen": self.images_seen,
             "iteration": self.iteration,
@@ -198,6 +226,7 @@ class TrainState:
         ):
             take_parameters(module, content, part, path)
         run.mean_style = content["mean_style"]
+        run.make_grey()
         return run
 
     def load_optimizer(self, part: str, path, content: dict) -> bool:
@@ -209,6 +238,7 @@ class TrainState:
         if state is not None:
             check_parameters(optimizer.parameters, state["v"], path, part)
             optimizer.load_state_dict(state)
+            self.make_grey()
         return state is not None
 
 

@@ -10,6 +10,7 @@ from pictures.sizes import step_of
 LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
 START = ("start_size", "start_used", "start_images", "start_iteration")
 WAYS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
+RECIPE = ("r1_every", "grey", "ema_rampup")
 LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
 BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32}
 
@@ -50,6 +51,13 @@ class Config:
     psi: float = 0.7  # truncation of the figures
     psi_levels: int = 8  # the last level that is truncated
 
+    # What later papers found to pay, and one that the data may allow
+    r1_every: int = 1  # iterations from one penalty of R1 to the next
+    ema_rampup: float = (
+        0.0  # share of the images seen that the average reaches back at most; 0: any
+    )
+    grey: bool = False  # the three channels are one
+
     @property
     def first_size(self) -> int:
         """Of the stage that the growth begins with."""
@@ -57,7 +65,7 @@ class Config:
 
     def saved(self) -> dict:
         """What a checkpoint notes: all but what few runs have otherwise than version 1 had it."""
-        values, later = dataclasses.asdict(self), (*START, *WAYS)
+        values, later = dataclasses.asdict(self), (*START, *WAYS, *RECIPE)
         return {k: v for k, v in values.items() if k not in later or v != getattr(Config, k)}
 
 
