@@ -2,6 +2,7 @@
 
 python convert.py checkpoint/train_step-6.model                      # what it holds
 python convert.py checkpoint/train_step-6.model --export torch.pth   # for the original
+python convert.py checkpoint/train_step-6.model --ema small.model    # what makes figures, alone
 python convert.py karras2019stylegan-ffhq-1024x1024.pkl --out ffhq.model     # one of ours
 """
 
@@ -21,8 +22,8 @@ from backend.terminal import UsageError
 from formats import pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS, PARTS
-from pictures.sizes import image_size
-from training.checkpoint import check_parameters, config_of, read_checkpoint
+from pictures.sizes import image_size, step_of
+from training.checkpoint import ALONE, check_parameters, config_of, read_checkpoint
 from training.resume import take_optimizer
 from training.schedule import WAYS
 
@@ -60,7 +61,7 @@ def export(content: dict, path, out) -> None:
     """Writes what the original's scripts load in PyTorch; parts that are missing stay so. Raises
     CheckpointError when what was read at `path` does not fit.
     """
-    from training.run import new_discriminator, new_generator  # these import Jittor
+    from training.run import new_discriminator, new_generator, take_parameters, to_arrays
 
     config = config_of(content)
     if config.saved().keys() & set(WAYS):
@@ -68,19 +69,18 @@ def export(content: dict, path, out) -> None:
             f"{path} holds networks of NVIDIA's kind, with another order of bias and blur: the "
             "PyTorch original cannot compute them"
         )
-    generator = dict(new_generator(config).named_parameters())
-    discriminator = dict(new_discriminator(config).named_parameters())
+    generator, discriminator = new_generator(config), new_discriminator(config)
     networks = {"generator": generator, "discriminator": discriminator, "g_running": generator}
     values = {}
-    for part, expected in networks.items():
+    for part, network in networks.items():
         if content[part] is not None:
-            check_parameters(expected, content[part], path, part)
-            arrays = {name: content[part][name].astype("float32") for name in expected}
+            take_parameters(network, content, part, path)
+            arrays = to_arrays(network)
             constants = rosinality.blur_kernels({name: a.shape for name, a in arrays.items()})
             values[part] = {**arrays, **constants}
     for name, network in OPTIMIZERS.items():
         if network in values:
-            parameters = networks[network]
+            parameters = dict(networks[network].named_parameters())
             try:
                 state = rosinality.adam_state(content, name, parameters, path)
                 if state is not None:
@@ -93,6 +93,33 @@ def export(content: dict, path, out) -> None:
     pytorch.write(out, values)
 
 
+def keep_average(content: dict, path, size, out) -> None:
+    """Writes the averaged generator of what was read at `path`, up to the level of its size: for
+    the figures, a fraction of the checkpoint. Raises CheckpointError when it does not fit.
+    """
+    from training.run import level_of, new_generator, take_parameters, to_arrays, write
+
+    config, size = config_of(content), told_size(content, path, size)
+    generator = new_generator(config)
+    take_parameters(generator, content, "g_running", path)
+    arrays = {k: x for k, x in to_arrays(generator).items() if level_of(k) <= step_of(size)}
+    kept = {k: content[k] for k in ("images_seen", "iteration", "mean_style")}
+    alpha = 1.0 if content["alpha"] is None else content["alpha"]
+    empty = dict.fromkeys((*PARTS.values(), *OPTIMIZERS))
+    own = {"version": ALONE, "config": config.saved(), "size": size, "alpha": alpha}
+    write(out, {**own, **kept, **empty, "g_running": arrays})
+
+
+def told_size(content: dict, path, size) -> int:
+    """The size in pixels that a checkpoint tells, or that --size does. Raises UsageError."""
+    if (content["size"] or size) != (size or content["size"]):
+        raise UsageError(f"{path} is of {content['size']} px: leave --size out")
+    size = content["size"] or size
+    if size is None:
+        raise UsageError(f"{path} does not tell its size in pixels: give it with --size")
+    return size
+
+
 def make_own(content: dict, path, size, out) -> None:
     """Writes what another program's checkpoint at `path` holds as one of train.py's, at iteration
     0. Raises CheckpointError when it lacks a network or one does not fit.
@@ -101,11 +128,7 @@ def make_own(content: dict, path, size, out) -> None:
 
     if content["written_by"] == "train.py":
         raise UsageError(f"{path} is a checkpoint of train.py already: leave --out out")
-    if (content["size"] or size) != (size or content["size"]):
-        raise UsageError(f"{path} is of {content['size']} px: leave --size out")
-    size = content["size"] or size
-    if size is None:
-        raise UsageError(f"{path} does not tell its size in pixels: give it with --size")
+    size = told_size(content, path, size)
     sizes = {"init_size": size, "max_size": size, **content["config"]}
     config = dataclasses.replace(config_of({"config": sizes}), fade_first=False)
     run = TrainState.with_networks(path, content, config)
@@ -125,7 +148,9 @@ def parser() -> argparse.ArgumentParser:
     text = "write it as the original's generate.py and train.py --ckpt load it in PyTorch"
     p.add_argument("--export", metavar="OUT", help=text)
     p.add_argument("--out", metavar="OUT", help="write it as a checkpoint of train.py")
-    text = "pixels, for --out of a checkpoint that does not tell"
+    text = "write its averaged generator alone, up to the level of its size: enough for figures"
+    p.add_argument("--ema", metavar="OUT", help=text)
+    text = "pixels, for --out and --ema of a checkpoint that does not tell"
     p.add_argument("--size", type=image_size, help=text)
     p.add_argument("--overwrite", action="store_true", help="replace OUT when it exists")
     return p
@@ -133,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
 
 def convert(args) -> None:
     """Does what the command line asks for."""
-    for out in (args.export, args.out):
+    for out in (args.export, args.out, args.ema):
         if out and os.path.exists(out) and not args.overwrite:
             raise UsageError(f"{out} exists: give --overwrite to replace it")
     content = read_checkpoint(args.ckpt)
@@ -144,6 +169,9 @@ def convert(args) -> None:
     if args.out:
         make_own(content, args.ckpt, args.size, args.out)
         print(f"wrote {args.out}")
+    if args.ema:
+        keep_average(content, args.ckpt, args.size, args.ema)
+        print(f"wrote {args.ema}")
 
 
 def main(argv=None) -> int:

@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pytest
+from PIL import Image
 from saved import DATA, TINY, exported, parts, run, saved  # noqa: F401
 
 import convert
@@ -180,3 +181,51 @@ def test_broken_values(saved, exported, tmp_path):
             except CheckpointError as e:
                 assert str(path) in str(e) and "\n" not in str(e)
     assert 0 < read < 300
+
+
+def test_the_average_alone_makes_the_same_figures(run, saved, exported, tmp_path, capsys):
+    """Of 16 px: a third of the arrays; the PyTorch original takes it, training does not."""
+    alone = tmp_path / "alone.model"
+    assert convert.main([str(saved), "--ema", str(alone)]) == 0
+    content, whole = read_checkpoint(alone), read_checkpoint(saved)
+    assert (content["size"], content["alpha"], content["images_seen"]) == (16, 0.25, 128)
+    assert content["config"] == whole["config"] and content["mean_style"] is None
+    levels = {f"progression.{i}" for i in range(3)} | {f"to_rgb.{i}" for i in range(3)} | {"style"}
+    found = {".".join(k.split(".")[1:3]) if k[0] == "g" else "style" for k in content["g_running"]}
+    assert found == levels
+    for name, x in content["g_running"].items():
+        assert x.tobytes() == whole["g_running"][name].tobytes()
+    for path in (saved, alone):
+        argv = [str(path), "--device", "cpu", "--expname", str(tmp_path / path.stem)]
+        assert generate.main([*argv, "--only", "sample"]) == 0
+    a, b = (Image.open(tmp_path / x.stem / "results/sample.png") for x in (saved, alone))
+    assert a.tobytes() == b.tobytes() and a.getextrema()[0][0] < a.getextrema()[0][1]
+    capsys.readouterr()
+    assert train.main(["data", "--ckpt", str(alone)]) != 0
+    assert convert.main([str(alone)]) == 0
+    text = capsys.readouterr().out
+    assert "discriminator  -" in text and "iteration 4, 128 images" in text
+    assert convert.main([str(alone), "--export", str(tmp_path / "torch.pth")]) == 0
+    values, _ = files.read(tmp_path / "torch.pth")
+    assert list(values) == ["g_running"]
+    assert values["g_running"].keys() == files.read(exported)[0]["g_running"].keys()
+
+
+def test_training_cannot_go_on_from_an_average_alone(lmdb, saved, tmp_path, capsys):
+    alone = tmp_path / "alone.model"
+    assert convert.main([str(saved), "--ema", str(alone)]) == 0
+    options = ["--override", "--init_size", "8", "--expname", str(tmp_path / "run")]
+    assert train.main([lmdb, "--ckpt", str(alone), *options]) == 1
+    error = capsys.readouterr().err
+    assert "holds no generator and no discriminator: it makes figures, but training" in error
+
+
+def test_a_lone_average_of_theirs_has_the_size_given(exported, tmp_path, capsys):
+    out = tmp_path / "alone.model"
+    assert convert.main([str(exported), "--ema", str(out)]) == 2
+    assert "give it with --size" in capsys.readouterr().err
+    assert convert.main([str(exported), "--ema", str(out), "--size", "8"]) == 0
+    content = read_checkpoint(out)
+    assert (content["size"], content["alpha"]) == (8, 1.0)
+    assert content["g_running"].keys() >= {"generator.to_rgb.1.conv.bias"}
+    assert not [k for k in content["g_running"] if ".2." in k]

@@ -17,6 +17,7 @@ from pictures.sizes import SIZES
 from training.schedule import LOSS_NAMES, Config
 
 VERSION = 2  # 1 where nothing is used that version 1 did not know
+ALONE = 3  # the averaged generator alone, up to the level of its size: `convert.py --ema`
 NVIDIA = "NVIDIA's StyleGAN for TensorFlow"
 ENTRIES = (  # and, where it is known, mean_style
     "version config images_seen iteration size alpha "
@@ -43,7 +44,8 @@ def read_checkpoint(path) -> dict:
     In another's, `written_by` is not "train.py"; `config` holds what the shapes tell; the counters
     are 0; version, size, alpha and the parts that it lacks are None; an optimiser is as PyTorch's
     Adam gives it. Without an average, `g_running` is the generator. NVIDIA's tell size and alpha,
-    but hold no levels above their size. `mean_style` (code_size,) is None where it is not known.
+    but hold no levels above their size, nor does a lone average of ours. `mean_style` (code_size,)
+    is None where it is not known.
     """
     path = Path(path)
     values, kind = files.read(path)
@@ -97,11 +99,18 @@ def check_own(content: dict, path) -> None:
     expected["mean_style"] = is_style
     expected.update(dict.fromkeys(PARTS.values(), is_arrays))
     expected.update(dict.fromkeys(OPTIMIZERS, is_adam))
+    if is_count(content["version"]) and content["version"] == ALONE:
+        others = (name for name in (*PARTS.values(), *OPTIMIZERS) if name != "g_running")
+        expected.update(dict.fromkeys(others, is_none))
     for name, holds in expected.items():
         if not holds(content[name]):
             raise CheckpointError(f"{path} is damaged: its {name} is not one of train.py")
-    if content["version"] > VERSION:
+    if content["version"] > ALONE:
         raise CheckpointError(f"{path} was written by a newer version of this project")
+
+
+def is_none(value) -> bool:
+    return value is None
 
 
 def is_style(value) -> bool:

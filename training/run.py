@@ -14,7 +14,7 @@ from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS, PARTS
 from model import MAX_STEP, Discriminator, StyledGenerator
 from pictures.sizes import step_of
-from training.checkpoint import NVIDIA, VERSION, check_parameters, config_of, read_checkpoint
+from training.checkpoint import ALONE, NVIDIA, VERSION, check_parameters, config_of, read_checkpoint
 from training.folder import check_finite, writing
 from training.losses import LOSSES
 from training.optimizer import Adam, average
@@ -39,12 +39,13 @@ def new_discriminator(config: Config) -> Discriminator:
 
 
 def take_parameters(module, content: dict, part: str, path) -> None:
-    """Gives a network the arrays of a part of `read_checkpoint`'s content. NVIDIA's lack the levels
-    above their size: those keep their initial values. Raises CheckpointError.
+    """Gives a network the arrays of a part of `read_checkpoint`'s content. NVIDIA's and lone
+    averages lack the levels above their size: those keep their initial values. Raises
+    CheckpointError.
     """
     expected, found = dict(module.named_parameters()), content[part]
-    if content["written_by"] == NVIDIA:
-        step = step_of(content["config"]["max_size"])
+    if content["written_by"] == NVIDIA or content["version"] == ALONE:
+        step = step_of(content["size"])
         expected = {k: p for k, p in expected.items() if k in found or level_of(k) <= step}
     check_parameters(expected, found, path, part)
     assign(expected, found)
@@ -65,6 +66,14 @@ def assign(parameters: dict, arrays: dict) -> None:
 
 def to_arrays(module) -> dict:
     return {name: p.numpy() for name, p in module.named_parameters()}
+
+
+def write(path, content: dict) -> None:
+    """Writes a checkpoint, complete or not at all. Raises UserError."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path), replacing(path) as unfinished:
+        jt.save(content, str(unfinished))
 
 
 class TrainState:
@@ -191,10 +200,7 @@ class TrainState:
         if self.mean_style is not None:
             content["mean_style"] = self.mean_style.astype("float32")
         check_finite(content, self.iteration)
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with writing(path), replacing(path) as unfinished:
-            jt.save(content, str(unfinished))
+        write(path, content)
 
     @classmethod
     def load(cls, path, content: dict, config: Config) -> "TrainState":
