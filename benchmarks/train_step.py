@@ -66,76 +66,18 @@ def our_iteration(args):
     return iteration
 
 
-def narrowed(model, most: int):
-    """The original's Discriminator and StyledGenerator with at most so many channels a level."""
-
-    def fewer(channels):  # 513: with the one of minibatch stddev
-        return min(channels, most + 1 if channels in (513, most + 1) else most)
-
-    def narrow(kind):
-        return lambda c_in, c_out, *rest, **named: kind(fewer(c_in), fewer(c_out), *rest, **named)
-
-    for name in ("StyledConvBlock", "ConvBlock", "EqualConv2d"):
-        setattr(model, name, narrow(getattr(model, name)))
-
-    def discriminator():
-        made = model.Discriminator()
-        made.linear = model.EqualLinear(fewer(512), 1)
-        return made
-
-    return discriminator, model.StyledGenerator
-
-
 def original_iteration(args):
     """The same with the networks and the steps of the original."""
     torch = turns.load_torch(args)
-    from torch.nn.functional import softplus
+    from original import Original
 
-    import model
-
-    Discriminator, StyledGenerator = narrowed(model, args.channel_max)
     torch.manual_seed(0)
     cuda = args.device == "cuda"
-    where = torch.device("cuda" if cuda else "cpu")
-    generator, discriminator = StyledGenerator(512).to(where), Discriminator().to(where)
-    running = StyledGenerator(512).to(where)
-    mapping = {"params": generator.style.parameters(), "lr": 1e-5}
-    betas = (0.0, 0.99)
-    g_optimizer = torch.optim.Adam(
-        [{"params": generator.generator.parameters()}, mapping], lr=0.001, betas=betas
-    )
-    d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=0.001, betas=betas)
-
-    def train(trained, other):
-        trained.zero_grad()
-        trained.requires_grad_(True)
-        other.requires_grad_(False)
+    run = Original(torch, args.channel_max, args.device)
 
     def iteration(size):
-        step, n = size.bit_length() - 3, args.batch
-
-        def score(images):
-            return discriminator(images, step=step, alpha=ALPHA)
-
-        def fake_images():
-            z = [torch.randn(n, 512, device=where) for _ in range(2)]
-            return generator(z, step=step, alpha=ALPHA)
-
-        train(discriminator, generator)
-        real = torch.randn(n, 3, size, size, device=where, requires_grad=True)
-        scores = score(real)
-        softplus(-scores).mean().backward(retain_graph=True)
-        (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
-        (10 / 2 * (slope.reshape(n, -1).norm(2, dim=1) ** 2).mean()).backward()
-        softplus(score(fake_images())).mean().backward()
-        d_optimizer.step()
-
-        train(generator, discriminator)
-        softplus(-score(fake_images())).mean().backward()
-        g_optimizer.step()
-        with torch.no_grad():
-            for average, p in zip(running.parameters(), generator.parameters()):
-                average.mul_(0.999).add_(p, alpha=1 - 0.999)
+        real = torch.randn(args.batch, 3, size, size, device=run.where)
+        run.iteration(real, size.bit_length() - 3, ALPHA, mixing=True)
         if cuda:
             torch.cuda.synchronize()
 
