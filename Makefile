@@ -1,3 +1,4 @@
+# make figures: those of a network that comes with the clone; MODEL=checkpoint/... for another.
 # make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU.
 # make test: the tests. make bench: how fast it is here. PYTHON picks the interpreter (3.8 to 3.14);
 # another one than before makes the environment anew, without it the one that made it is taken.
@@ -12,22 +13,28 @@ WHICH = import os, sys; (3, 8) <= sys.version_info[:2] <= (3, 14) or sys.exit( \
 	"PYTHON must be Python 3.8 to 3.14, $(PYTHON) is %d.%d" % sys.version_info[:2]); \
 	print(os.path.realpath(sys.executable))
 
-# A small network that learns quickly: 40 channels, two layers of mapping, rates above the paper's
-DEMO = --init_size 16 --max_size 32 --phase 18000 --loss r1 --no_flip \
-	--channel_max 40 --code_size 64 --n_mlp 2 --batch_default 16 \
-	--lr 0.006 --mapping_lr_mult 0.2 --ema 0.998
+MODEL ?= checkpoint/symbols-64.model
 
-.PHONY: demo demo-hour test bench clean
+# A small network that learns quickly: small batches, high rates and a strong penalty together
+# (benchmarks/RECIPES.md)
+DEMO = --max_size 32 --phase 14000 --loss r1 --no_flip --grey \
+	--channel_max 40 --code_size 64 --n_mlp 2 --batch_default 8 \
+	--lr 0.01 --gp_weight 60 --mapping_lr_mult 0.3 --ema 0.999
+
+.PHONY: figures demo demo-hour test bench clean
+
+figures: $(VENV)/installed
+	$(BIN)/python generate.py $(MODEL)
 
 demo: $(VENV)/installed
 	$(BIN)/python prepare_data.py --out demo/mnist --overwrite mnist
-	$(BIN)/python train.py demo/mnist --expname demo --ckpt auto $(DEMO) --max_iters 3400
-	$(BIN)/python generate.py demo/checkpoint/003400.model --expname demo
+	$(BIN)/python train.py demo/mnist --expname demo --ckpt auto $(DEMO) --max_iters 12500
+	$(BIN)/python generate.py demo/checkpoint/012500.model --expname demo
 
 # Goes on where the demo stopped, for about an hour
 demo-hour: $(VENV)/installed
-	$(BIN)/python train.py demo/mnist --expname demo --ckpt latest --max_iters 14000
-	$(BIN)/python generate.py demo/checkpoint/014000.model --expname demo
+	$(BIN)/python train.py demo/mnist --expname demo --ckpt latest --max_iters 60000
+	$(BIN)/python generate.py demo/checkpoint/060000.model --expname demo
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests

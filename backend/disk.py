@@ -12,17 +12,18 @@ from backend.terminal import UsageError
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path, flushed: bool = True):
     """Yields a path to write to; the file then appears at `path`, complete or not at all.
 
     Written beside, flushed to the disk, renamed: a kill, a full disk or a power cut at any instant
-    leaves what was there before.
+    leaves what was there before. Not `flushed`, for what can be made again, a power cut may not.
     """
     path = Path(path)
     unfinished = path.with_name(path.name + ".tmp")
     try:
         yield unfinished
-        flush(unfinished)
+        if flushed:
+            flush(unfinished)
         os.replace(unfinished, path)
     except BaseException as e:
         with contextlib.suppress(OSError):
@@ -30,8 +31,9 @@ def replacing(path):
         if isinstance(e, OSError) and e.filename is None:  # a full disk: what did not fit
             e.filename = str(path)
         raise
-    with contextlib.suppress(OSError):  # some file systems cannot; the file is there already
-        flush(path.parent)
+    if flushed:
+        with contextlib.suppress(OSError):  # some file systems cannot; the file is there already
+            flush(path.parent)
 
 
 def flush(path) -> None:

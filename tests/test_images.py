@@ -56,7 +56,8 @@ def test_a_slow_disk_holds_no_drawing_up_and_not_all_is_drawn_ahead(
             third_batch.set()
         return to_bytes(images)
 
-    def slow(pixels, path, text):
+    def slow(pixels, path, text, flushed):
+        assert not flushed
         waited.append(third_batch.wait(20 if all(waited) else 0))
         with lock:
             most.append(len(drawn) - len(most))  # not yet on the disk
@@ -71,14 +72,14 @@ def test_a_slow_disk_holds_no_drawing_up_and_not_all_is_drawn_ahead(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_an_image_that_cannot_be_written_ends_it(checkpoint, tmp_path, monkeypatch, capfd, number):
-    flush = disk.flush
+    replace = os.replace
 
-    def full(path):
+    def full(path, *to):
         if "000004" in str(path):
             raise OSError(number, os.strerror(number))
-        flush(path)
+        replace(path, *to)
 
-    monkeypatch.setattr(disk, "flush", full)
+    monkeypatch.setattr(disk.os, "replace", full)
     assert single(checkpoint, tmp_path / "out") == 1
     error = capfd.readouterr().err.splitlines()[-1]
     assert error == f"generate.py: {tmp_path / 'out' / '000004.png'}: {os.strerror(number)}"
