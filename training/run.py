@@ -22,6 +22,8 @@ from training.schedule import RECIPE, START, WAYS, Config
 
 jt = device.load()
 
+WEIGHT_STREAM = 4  # dataset.py has 1 and 2, train.py 3
+
 
 def new_generator(config: Config) -> StyledGenerator:
     return StyledGenerator(
@@ -49,6 +51,23 @@ def take_parameters(module, content: dict, part: str, path) -> None:
         expected = {k: p for k, p in expected.items() if k in found or level_of(k) <= step}
     check_parameters(expected, found, path, part)
     assign(expected, found)
+
+
+def draw_weights(networks, seed: int) -> None:
+    """Gives what starts as N(0, 1) numbers that hang on the seed alone: Jittor's own generators
+    differ between CPU and CUDA.
+    """
+    rng = np.random.default_rng([seed, 0, WEIGHT_STREAM])
+    for network in networks:
+        for name, p in network.named_parameters():
+            if is_drawn(name):
+                p.update(jt.array(rng.standard_normal(p.shape, dtype=str(p.dtype))))
+    jt.sync_all()
+
+
+def is_drawn(name: str) -> bool:
+    """Whether a parameter starts as N(0, 1): all but biases and the strengths of noise."""
+    return name.endswith(("weight_orig", "weight", "input")) and ".noise" not in name
 
 
 def level_of(name: str) -> int:
@@ -82,12 +101,10 @@ class TrainState:
     """
 
     def __init__(self, config: Config):
-        # Jittor's generator on the CPU gives the same numbers for 0 and 1: spread the seeds out
-        seed = int(np.random.SeedSequence(config.seed).generate_state(1)[0] >> 1)
-        jt.set_global_seed(seed, different_seed_for_mpi=False)
         self.config = config
         self.generator = new_generator(config)
         self.discriminator = new_discriminator(config)
+        draw_weights((self.generator, self.discriminator), config.seed)
         self.running = new_generator(config)
         self.g_parameters = dict(self.generator.named_parameters())
         self.running_parameters = dict(self.running.named_parameters())
