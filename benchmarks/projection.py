@@ -1,6 +1,6 @@
 """Whether a generator's own images are found again, and why w may not be.
 
-    python benchmarks/projection.py checkpoint/003400.model --steps 300
+    python benchmarks/projection.py checkpoint/mnist-32.model --steps 300
 
 Images of known latents and noise are searched for from the mean w on, by their pixels. Printed for
 each: PSNR at the start and at the end, and how far from its w the search ended, the start being 1.
