@@ -1,6 +1,6 @@
 """A generator in the browser: sliders, mixtures, directions, walks, pictures of one's own.
 
-    python explore.py checkpoint/symbols-64.model
+    python explore.py checkpoint/symbols-32.model
     python explore.py                                  # the latest in checkpoint/
     python explore.py faces/checkpoint --host 0.0.0.0 --password WORD
 
