@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leave
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import argparse
-import functools
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -90,11 +89,11 @@ def single_images(artist, options):
 
 def write_images(artist, options) -> None:
     """A PNG of its own for each seed, named by it. While the disk is waited for, the next ones are
-    drawn; what can be drawn again need not be flushed to it one by one.
+    drawn.
     """
-    save, ahead = functools.partial(save_png, flushed=False), options.batch + WRITERS
     with ThreadPoolExecutor(WRITERS) as pool:
-        with closing(in_order(pool, save, single_images(artist, options), ahead)) as written:
+        ahead = options.batch + WRITERS
+        with closing(in_order(pool, save_png, single_images(artist, options), ahead)) as written:
             for _ in written:
                 pass
 

@@ -12,18 +12,17 @@ from backend.terminal import UsageError
 
 
 @contextlib.contextmanager
-def replacing(path, flushed: bool = True):
+def replacing(path):
     """Yields a path to write to; the file then appears at `path`, complete or not at all.
 
     Written beside, flushed to the disk, renamed: a kill, a full disk or a power cut at any instant
-    leaves what was there before. Not `flushed`, for what can be made again, a power cut may not.
+    leaves what was there before.
     """
     path = Path(path)
     unfinished = path.with_name(path.name + ".tmp")
     try:
         yield unfinished
-        if flushed:
-            flush(unfinished)
+        flush(unfinished)
         os.replace(unfinished, path)
     except BaseException as e:
         with contextlib.suppress(OSError):
@@ -31,9 +30,8 @@ def replacing(path, flushed: bool = True):
         if isinstance(e, OSError) and e.filename is None:  # a full disk: what did not fit
             e.filename = str(path)
         raise
-    if flushed:
-        with contextlib.suppress(OSError):  # some file systems cannot; the file is there already
-            flush(path.parent)
+    with contextlib.suppress(OSError):  # some file systems cannot; the file is there already
+        flush(path.parent)
 
 
 def flush(path) -> None:

@@ -55,11 +55,11 @@ def encode_png(pixels, file, text=()) -> None:
     Image.fromarray(pixels).save(file, format="png", pnginfo=chunks)
 
 
-def save_png(pixels, path, text=(), flushed: bool = True) -> None:
-    """The same as a file, all or nothing; makes the folder. flushed: see `replacing`."""
+def save_png(pixels, path, text=()) -> None:
+    """The same as a file, all or nothing; makes the folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, flushed) as unfinished:
+    with replacing(path) as unfinished:
         encode_png(pixels, unfinished, text)
 
 
