@@ -1,6 +1,7 @@
 # make figures: those of a network that comes with the clone; MODEL=checkpoint/... for another.
 # make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU.
-# make test: the tests. make bench: how fast it is here. PYTHON picks the interpreter (3.8 to 3.14);
+# make test: the tests. make test-cuda: those of the CUDA path, without a GPU (tests/emulator).
+# make bench: how fast it is here. PYTHON picks the interpreter (3.8 to 3.14);
 # another one than before makes the environment anew, without it the one that made it is taken.
 
 VENV ?= .venv
@@ -21,7 +22,7 @@ DEMO = --max_size 32 --phase 15000 --loss r1 --no_flip --grey \
 	--channel_max 40 --code_size 64 --n_mlp 2 --batch_default 16 \
 	--lr 0.01 --mapping_lr_mult 0.3 --ema 0.998
 
-.PHONY: figures demo demo-hour test bench clean
+.PHONY: figures demo demo-hour test test-cuda bench clean
 
 figures: $(VENV)/installed
 	$(BIN)/python generate.py $(MODEL)
@@ -39,6 +40,16 @@ demo-hour: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests
 
+# In an environment of its own, with the wheels whose headers the emulator is built against
+CUDA = $(VENV)-cuda
+STEPS_0_TO_2 = not (step3 or step4 or step5 or -3] or -5] or scores or float64)
+
+test-cuda: $(CUDA)/installed-cuda
+	$(MAKE) -s -C tests/emulator PYTHON=$(abspath $(CUDA))/bin/python OUT=$(abspath $(CUDA))/emulator
+	tests/emulator/run.sh $(CUDA)/emulator $(CUDA)/bin/python -m pytest -k "$(STEPS_0_TO_2)" \
+		tests/emulator/check_*.py tests/test_ops.py tests/test_activations.py \
+		tests/test_optimizer.py tests/test_weights.py tests/test_parity.py
+
 bench: $(VENV)/installed
 	PYTHON=$(BIN)/python benchmarks/all.sh
 
@@ -48,6 +59,11 @@ $(VENV)/installed: requirements.txt $(VENV)/made-by
 
 $(VENV)/installed-test: requirements-test.txt requirements-metrics.txt $(VENV)/installed
 	$(BIN)/python -m pip install -q --no-deps -r requirements-test.txt -r requirements-metrics.txt
+	touch $@
+
+$(CUDA)/installed-cuda: requirements-cuda-test.txt requirements-test.txt requirements.txt
+	$(MAKE) VENV=$(CUDA) $(CUDA)/installed-test
+	$(CUDA)/bin/python -m pip install -q --no-deps -r requirements-cuda-test.txt
 	touch $@
 
 # Written last, so that an environment that was not finished is made anew too
@@ -62,4 +78,4 @@ $(VENV)/made-by: FORCE
 FORCE:
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(CUDA) demo

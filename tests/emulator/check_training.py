@@ -1,0 +1,74 @@
+"""On the emulated GPU a run is the CPU's, goes on exactly, and draws the CPU's figures."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import ROOT, TINY, assert_same_checkpoint
+
+from backend import device
+
+ITERATIONS = 10
+EVERY_LINE = "import sys, train; train.LOG_EVERY = 1; sys.exit(train.main(sys.argv[1:]))"
+
+
+def ours(*arguments):
+    """Runs Python as a user does; the process must succeed and build nothing of Jittor again."""
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def train_on(name, lmdb, folder, iterations, *options):
+    """Iterations of a tiny run from 4 to 8 px; its losses, (iterations, 4)."""
+    options = [*TINY, *options, "--device", name, "--max_iters", iterations]
+    ours("-c", EVERY_LINE, lmdb, "--expname", folder, *options)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    names = ("d_real", "d_fake", "penalty", "g")
+    return np.array([[line[n] for n in names] for line in lines if "iteration" in line])
+
+
+@pytest.fixture(scope="module")
+def run(lmdb, tmp_path_factory):
+    """(folder, losses) of a run on the emulated GPU."""
+    folder = tmp_path_factory.mktemp("cuda")
+    return folder, train_on("cuda", lmdb, folder, ITERATIONS)
+
+
+def checkpoint(folder):
+    return folder / "checkpoint" / f"{ITERATIONS:06d}.model"
+
+
+def test_all_this_is_cuda():
+    assert device.load().flags.use_cuda == 1
+
+
+def test_losses_follow_the_cpus(run, lmdb, tmp_path):
+    losses = train_on("cpu", lmdb, tmp_path, ITERATIONS)
+    assert len(losses) == ITERATIONS
+    np.testing.assert_allclose(run[1], losses, rtol=1e-5)
+
+
+def test_a_run_goes_on_exactly(run, lmdb, tmp_path):
+    train_on("cuda", lmdb, tmp_path, 4)
+    train_on("cuda", lmdb, tmp_path, ITERATIONS, "--ckpt", "latest")
+    assert_same_checkpoint(checkpoint(run[0]), checkpoint(tmp_path))
+
+
+@pytest.mark.parametrize("script", ["generate.py", "style_mixing.py"])
+def test_figures_are_the_cpus(script, run, tmp_path):
+    for name in ("cpu", "cuda"):
+        options = ["--device", name, "--expname", tmp_path / name]
+        ours(script, checkpoint(run[0]), *options)
+    figures = sorted(p.relative_to(tmp_path / "cpu") for p in (tmp_path / "cpu").rglob("*.png"))
+    assert figures
+    for figure in figures:
+        cpu, cuda = (
+            np.asarray(Image.open(tmp_path / name / figure), "int") for name in ("cpu", "cuda")
+        )
+        assert cpu.std() > 1
+        assert np.abs(cpu - cuda).max() <= 1, figure
