@@ -67,9 +67,14 @@ class EqualConv2d(nn.Module):
         """(weight, scale, bias (c_out,))"""
         return self.conv.weight_orig, self.conv.scale, self.conv.bias
 
-    def execute(self, x):
+    def without_bias(self, x):
+        """(images, bias, what became of it: see `activations.styled_activation`)"""
         w, scale, bias = self.parts()
-        return ops.conv2d(x, w, self.padding, scale) + column(bias)
+        return ops.conv2d(x, w, self.padding, scale), bias, "plain"
+
+    def execute(self, x):
+        y, bias, _ = self.without_bias(x)
+        return y + column(bias)
 
 
 class FusedUpsample(nn.Module):
@@ -139,13 +144,17 @@ class UpsamplingLayers(nn.Sequential):
         super().__init__(*layers)
         self.bias_after_blur = bias_after_blur
 
-    def execute(self, x):
-        conv = self[-2]
-        w, scale, bias = conv.parts()
-        bias = column(bias)
-        fused = isinstance(conv, FusedUpsample)
+    def without_bias(self, x):
+        """(images, bias, what became of it: see `activations.styled_activation`)"""
+        w, scale, bias = self[-2].parts()
+        fused = isinstance(self[-2], FusedUpsample)
         y = (ops.conv_transpose2d_blur if fused else ops.upsample_conv2d_blur)(x, w, scale)
-        return y + (bias if self.bias_after_blur else bias * ops.blurred_ones(*y.shape[2:]))
+        return y, bias, "plain" if self.bias_after_blur else "blurred"
+
+    def execute(self, x):
+        y, bias, kind = self.without_bias(x)
+        bias = column(bias)
+        return y + (bias if kind == "plain" else bias * ops.blurred_ones(*y.shape[2:]))
 
 
 class DownsamplingLayers(nn.Sequential):
@@ -199,13 +208,17 @@ class NoiseInjection(nn.Module):
         self.weight_orig = jt.zeros((1, channels, 1, 1))
         self.scale = math.sqrt(2 / channels)
 
+    def strength(self):
+        """(channels,)"""
+        return self.weight_orig.reshape(-1) * self.scale
+
     def execute(self, x, noise):
-        return x + self.weight_orig * self.scale * noise
+        return x + column(self.strength()) * noise
 
 
 class AdaptiveInstanceNorm(nn.Module):
-    """Equation 1: each channel normalised, then scaled and shifted by the style. The LeakyReLU
-    before it is part of the same operator.
+    """Equation 1: each channel normalised, then scaled and shifted by the style. With what is
+    before it in a StyledConvBlock, bias, noise and LeakyReLU, it is one operator.
     """
 
     def __init__(self, channels: int, style_dim: int, eps: float = 1e-5):
@@ -213,8 +226,13 @@ class AdaptiveInstanceNorm(nn.Module):
         self.style = EqualLinear(style_dim, channels * 2)
         self.style.linear.bias = jt.array(np.repeat([1.0, 0.0], channels).astype("float32"))
 
-    def execute(self, x, w):
-        return activations.styled_activation(x, self.style(w), self.eps)
+    def execute(self, conv, inject, x, noise, w):
+        """What it makes of `inject(conv(x), noise)`."""
+        x, bias, kind = conv.without_bias(x)
+        style = self.style(w)
+        return activations.styled_activation(
+            x, bias, inject.strength(), noise, style, self.eps, kind
+        )
 
 
 class ConstantInput(nn.Module):
@@ -222,6 +240,10 @@ class ConstantInput(nn.Module):
 
     def __init__(self, channels: int, size: int = 4):
         self.input = jt.randn((1, channels, size, size))
+
+    def without_bias(self, n: int):
+        """(images, None, "none"), as convolutions have it"""
+        return self.execute(n), None, "none"
 
     def execute(self, n: int):
         return self.input.broadcast([n, *self.input.shape[1:]])
@@ -251,8 +273,8 @@ class StyledConvBlock(nn.Module):
         """
         one = noise.shape[1] == 1
         first, second = (noise, noise) if one else (noise[:, :1], noise[:, 1:])
-        x = self.adain1(self.noise1(self.conv1(x), first), w)
-        return self.adain2(self.noise2(self.conv2(x), second), w)
+        x = self.adain1(self.conv1, self.noise1, x, first, w)
+        return self.adain2(self.conv2, self.noise2, x, second, w)
 
 
 class Generator(nn.Module):
@@ -360,7 +382,9 @@ class StyledGenerator(nn.Module):
         is drawn from 0..step-1 with NumPy's global generator when not given. Truncation (section
         B): w' = mean_style + style_weight (w - mean_style).
         """
-        styles = [self.mapping(z) for z in (input if isinstance(input, (list, tuple)) else [input])]
+        latents = list(input) if isinstance(input, (list, tuple)) else [input]
+        w, n = self.mapping(jt.concat(latents) if latents[1:] else latents[0]), latents[0].shape[0]
+        styles = [w[i : i + n] for i in range(0, w.shape[0], n)] if latents[1:] else [w]
         if mean_style is not None:
             styles = [mean_style + style_weight * (w - mean_style) for w in styles]
         if len(styles) == 1:

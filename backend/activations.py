@@ -4,6 +4,7 @@ import numpy as np
 
 from backend import device
 from backend.native import call
+from backend.ops import blurred_ones
 
 jt = device.load()
 
@@ -19,7 +20,7 @@ class _Slope(jt.Function):
         self.y = y
 
     def execute(self, dy):
-        if jt.flags.use_cuda or str(dy.dtype) != "float32":
+        if str(dy.dtype) != "float32":
             return jt.ternary(self.y > 0, dy, 0.2 * dy)
         # fused with what is around it, it would be compiled in a dozen variants
         return call("leaky_slope", [self.y, dy], [dy.shape], dy.numel())[0]
@@ -45,7 +46,7 @@ def leaky_relu(x):
 
 
 class _BiasedLeakyReLU(jt.Function):
-    """(x, bias) -> y on the CPU; keeps y alone."""
+    """(x, bias) -> y; keeps y alone."""
 
     def execute(self, x, bias):
         n, c, h, w = x.shape
@@ -75,7 +76,7 @@ class _BiasedSlope(jt.Function):
 
 def biased_leaky_relu(x, bias):
     """leaky_relu(x + bias), x (n, c, h, w), bias (c)."""
-    if jt.flags.use_cuda or str(x.dtype) != "float32":
+    if str(x.dtype) != "float32":
         return leaky_relu(x + bias.reshape(1, -1, 1, 1))
     return _BiasedLeakyReLU()(x, bias)
 
@@ -92,61 +93,84 @@ def instance_norm(x, eps: float = 1e-5):
 
 
 class _StyledActivation(jt.Function):
-    """`styled_activation` in one pass on the CPU."""
+    """`styled_activation` by one kernel."""
 
-    def __init__(self, eps: float):
-        self.eps = eps
+    def __init__(self, eps: float, bias: str):
+        self.how = (eps, bias)
 
     def __call__(self, *inputs):
         self.saved = inputs
         return super().__call__(*inputs)
 
-    def execute(self, x, style):
-        n, c, h, w = x.shape
-        return call("styled_forward", [x, style], [x.shape], n, c, h * w, self.eps)[0]
+    def numbers(self, x):
+        eps, bias = self.how
+        return (*x.shape, eps, BIASES.index(bias))
+
+    def execute(self, x, bias, strength, noise, style):
+        inputs = [x, bias, strength, noise, style]
+        return call("styled_forward", inputs, [x.shape], *self.numbers(x))[0]
 
     def grad(self, dy):
-        return _StyledActivationGradient(self.eps)(*self.saved, dy)
+        dx, dstyle, sums = _StyledActivationGradient(*self.how)(*self.saved, dy)
+        dbias, dstrength = (sum_.sum(dim=0) for sum_ in (sums[0], sums[1]))
+        strength, kind = self.saved[2], self.how[1]
+        dnoise = (dx * strength.reshape(1, -1, 1, 1)).sum(dim=1, keepdims=True)
+        return dx, None if kind == "none" else dbias, dstrength, dnoise, dstyle
 
 
-class _StyledActivationGradient(jt.Function):
-    """(x, style, dy) -> dx, dstyle"""
+class _StyledActivationGradient(_StyledActivation):
+    """(x, bias, strength, noise, style, dy) -> dx, dstyle, and what the bias and the strength get
+    from each image (2, n, c)
+    """
 
-    def __init__(self, eps: float):
-        self.eps = eps
-
-    def __call__(self, *inputs):
-        self.saved = inputs
-        return super().__call__(*inputs)
-
-    def execute(self, x, style, dy):
-        n, c, h, w = x.shape
-        shapes = [x.shape, style.shape]
-        return tuple(call("styled_gradient", [x, style, dy], shapes, n, c, h * w, self.eps))
+    def execute(self, x, bias, strength, noise, style, dy):
+        inputs, (n, c) = [x, bias, strength, noise, style, dy], x.shape[:2]
+        shapes = [x.shape, style.shape, [2, n, c]]
+        return tuple(call("styled_gradient", inputs, shapes, *self.numbers(x)))
 
     def grad(self, *v):
         """Rarely asked for: by way of the plain expression. Of clones, for dy may depend on x."""
         *inputs, dy = clones = [x.clone() for x in self.saved]
-        gradients = jt.grad((styled_activation_plain(*inputs, self.eps) * dy).sum(), inputs)
-        product = sum((g * u).sum() for g, u in zip(gradients, v) if u is not None)
-        return jt.grad(product, clones)
+        n, c = dy.shape[:2]
+        x, bias, strength, noise, style = inputs
+        each = [p.reshape(1, c, 1, 1).broadcast([n, c, 1, 1]) for p in (bias, strength)]
+        y = styled_activation_plain(x, *each, noise, style, *self.how)
+        dx, dstyle, *sums = jt.grad((y * dy).sum(), [x, style, *each])
+        products = [(g * u).sum() for g, u in zip((dx, dstyle), v) if u is not None]
+        if v[2] is not None:
+            products += [(g.reshape(n, c) * u).sum() for g, u in zip(sums, v[2])]
+        return jt.grad(sum(products), clones)
 
 
-def styled_activation_plain(x, style, eps: float = 1e-5):
-    """`styled_activation` step by step."""
-    n, c = x.shape[:2]
+BIASES = ("none", "plain", "blurred")
+
+
+def styled_activation_plain(x, bias, strength, noise, style, eps=1e-5, kind="plain"):
+    """`styled_activation` step by step; bias and strength (1 or n, c, 1, 1)."""
+    n, c, h, w = x.shape
+    if kind != "none":
+        x = x + (bias * blurred_ones(h, w) if kind == "blurred" else bias)
     style = style.reshape(n, 2, c, 1, 1)
-    return style[:, 0] * instance_norm(leaky_relu(x), eps) + style[:, 1]
+    x = instance_norm(leaky_relu(x + strength * noise), eps)
+    return style[:, 0] * x + style[:, 1]
 
 
-def styled_activation(x, style, eps: float = 1e-5):
-    """gamma * instance_norm(leaky_relu(x)) + beta (equation 1 and the activation before it).
+def styled_activation(x, bias, strength, noise, style, eps: float = 1e-5, kind: str = "plain"):
+    """gamma * instance_norm(leaky_relu(x + bias + strength * noise)) + beta: noise, activation and
+    equation 1 (figure 1b).
 
-    x (n, c, h, w), style (n, 2c): all gamma, then all beta -> (n, c, h, w). eps: of the norm.
+    x (n, c, h, w), bias and strength (c,), noise (n or 1, 1, h, w), style (n, 2c): all gamma, then
+    all beta -> (n, c, h, w). eps: of the norm. kind: "blurred" for a bias that was added before the
+    image was blurred, "none" for None.
     """
-    if jt.flags.use_cuda or str(x.dtype) != "float32":
-        return styled_activation_plain(x, style, eps)
-    return _StyledActivation(eps)(x, style)
+    n, c, h, w = x.shape
+    if noise.shape[0] != n:
+        noise = noise.broadcast([n, 1, h, w])
+    bias = strength.detach() if kind == "none" else bias  # an operator has all its inputs
+    if str(x.dtype) != "float32":
+        bias, strength = (p.reshape(1, -1, 1, 1) for p in (bias, strength))
+        return styled_activation_plain(x, bias, strength, noise, style, eps, kind)
+    return _StyledActivation(eps, kind)(x, bias, strength, noise, style)
 
 
 def minibatch_stddev(x, group: int = 0):

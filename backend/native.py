@@ -1,4 +1,6 @@
-"""Our kernels for the CPU: backend/kernels as one library, compiled once for each cache."""
+"""Our kernels: for the CPU backend/kernels as one library, compiled once for each cache; for a GPU
+the sources in backend/kernels/cuda, each as a part of Jittor's kernels.
+"""
 
 import ctypes
 import functools
@@ -18,6 +20,8 @@ from backend.jittor_home import DeviceError
 from backend.terminal import Line
 
 SOURCES = Path(__file__).with_name("kernels")
+CUDA_SOURCES = SOURCES / "cuda"
+AT_ONCE = 64  # arrays in one launch on CUDA, as in cuda/updates.cuh
 NOT_OURS = re.compile(
     r'-(?:include\s+"[^"]*"|DJIT\S*|I"[^"]*"|I\S+|L\S*|l\S*|Wl,\S*|shared|nodefaultlibs)'
 )
@@ -27,7 +31,7 @@ NOT_OURS = re.compile(
 def loaded() -> ctypes.CDLL:
     """The library, compiled where it is not yet. Jittor is loaded. Raises DeviceError."""
     jt = sys.modules["jittor"]
-    sources = sorted(SOURCES.glob("*"))
+    sources = sorted(SOURCES.glob("*.*"))
     flags = NOT_OURS.sub("", jt.flags.cc_flags)
     key = hashlib.sha256((flags + jt.flags.cc_path).encode())
     for source in sources:
@@ -61,19 +65,21 @@ def threads() -> int:
     return max(1, int(found.group(1))) if found else machine.cores()
 
 
-SOURCE = """
+ARRAYS = """
 const float* operands[] = {OPERANDS};
 float* results[] = {RESULTS};
 const double numbers[] = {NUMBERS};
+"""
+ON_CPU = """
 typedef void (*Operator)(const float* const*, float* const*, const double*);
 ((Operator)(size_t)data["operator"])(operands, results, numbers);
 """
 
 
 @functools.lru_cache(maxsize=None)
-def source(inputs: int, outputs: int, numbers: int) -> str:
-    """Of Jittor's kernel for so many of each."""
-    text = SOURCE.replace("OPERANDS", ", ".join(f"in{i}_p" for i in range(inputs)))
+def arrays(inputs: int, outputs: int, numbers: int) -> str:
+    """Of a kernel of Jittor's with so many of each."""
+    text = ARRAYS.replace("OPERANDS", ", ".join(f"in{i}_p" for i in range(inputs)))
     text = text.replace("RESULTS", ", ".join(f"out{i}_p" for i in range(outputs)))
     return text.replace("NUMBERS", ", ".join(f'data["{i}"]' for i in range(numbers)))
 
@@ -83,22 +89,30 @@ def address(function: str) -> int:
     return ctypes.cast(getattr(loaded(), function), ctypes.c_void_p).value
 
 
+@functools.lru_cache(maxsize=None)
+def cuda_source(function: str) -> str:
+    """The file that defines it. Jittor knows a kernel by its text, so that must be all of it."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(CUDA_SOURCES.glob("*.cuh"))]
+    return next(text for text in texts if f"void {function}(" in text)
+
+
 def call(function: str, inputs, shapes, *numbers) -> list:
     """What an operator of backend/kernels makes of the inputs and then the numbers: Vars of those
     shapes.
 
-    Jittor's kernel gets the operator's address as one more number, exact below 2^53: one kernel
-    serves all operators with as many inputs and outputs.
+    On the CPU Jittor's kernel gets the operator's address as one more number, exact below 2^53: one
+    kernel serves all operators with as many inputs and outputs.
     """
-    data = {str(i): number for i, number in enumerate(numbers)}
-    data["operator"] = address(function)
-    return sys.modules["jittor"].code(
-        shapes,
-        [inputs[0].dtype] * len(shapes),
-        inputs,
-        cpu_src=source(len(inputs), len(shapes), len(numbers)),
-        data=data,
-    )
+    jt = sys.modules["jittor"]
+    data = {str(i): float(number) for i, number in enumerate(numbers)}
+    text = arrays(len(inputs), len(shapes), len(numbers))
+    if jt.flags.use_cuda:
+        text += f"{function}(operands, results, numbers);"
+        how = {"cuda_header": cuda_source(function), "cuda_src": text}
+    else:
+        data["operator"] = address(function)
+        how = {"cpu_src": text + ON_CPU}
+    return jt.code(shapes, [inputs[0].dtype] * len(shapes), inputs, data=data, **how)
 
 
 def pointers(variables: Sequence) -> ctypes.Array:
@@ -108,7 +122,10 @@ def pointers(variables: Sequence) -> ctypes.Array:
 
 
 def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:
-    """One step of Adam with beta1 = 0 for lists of parameters, moments and gradients, in place."""
+    """One step of Adam with beta1 = 0 for lists of parameters, moments and gradients."""
+    if sys.modules["jittor"].flags.use_cuda:
+        update_on_cuda("adam_", [p, v], [g], [rates, corrections], beta2, eps)
+        return
     sizes = np.array([x.numel() for x in p], "int64")
     rates, corrections = (np.array(x, "float32") for x in (rates, corrections))
     loaded().adam_(
@@ -123,7 +140,10 @@ def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:
 
 
 def average(running, parameters, part: float) -> None:
-    """running <- running + (parameters - running) * part, for lists of both, in place."""
+    """running <- running + (parameters - running) * part, for lists of both."""
+    if sys.modules["jittor"].flags.use_cuda:
+        update_on_cuda("average_", [running], [parameters], [], part)
+        return
     sizes = np.array([x.numel() for x in running], "int64")
     loaded().average_(
         ctypes.c_int64(len(running)),
@@ -132,3 +152,30 @@ def average(running, parameters, part: float) -> None:
         pointers(parameters),
         ctypes.c_float(part),
     )
+
+
+def add_on_cuda(x, y) -> None:
+    """x <- x + y, for lists of both."""
+    update_on_cuda("add_", [x], [y], [])
+
+
+def update_on_cuda(function: str, updated, others, per_array, *numbers) -> None:
+    """New values for lists of Vars from them, from lists of others and from numbers for each: by
+    one kernel for all shapes, which takes AT_ONCE of each list, flat; the smallest again where some
+    miss.
+    """
+    jt = sys.modules["jittor"]
+
+    for i in range(0, len(updated[0]), AT_ONCE):
+        lists = [list(x)[i : i + AT_ONCE] for x in (*updated, *others)]
+        sizes = [x.numel() for x in lists[0]]
+        missing, smallest = AT_ONCE - len(sizes), sizes.index(min(sizes))
+        inputs = [x.reshape(-1) for xs in lists for x in xs + [xs[smallest]] * missing]
+        shapes = [[size] for size in sizes + [1] * missing] * len(updated)
+        sizes += [0] * missing
+        more = [x for xs in per_array for x in xs[i : i + AT_ONCE] + [1.0] * missing]
+        results = call(function, inputs, shapes, *sizes, *more, *numbers)
+        for j, xs in enumerate(lists[: len(updated)]):
+            for x, new in zip(xs, results[j * AT_ONCE :]):
+                x.update(new.reshape(x.shape))
+        jt.sync([x for xs in lists[: len(updated)] for x in xs])

@@ -13,32 +13,6 @@ from backend.native import call
 
 jt = device.load()
 
-# Four neighbours along each axis, [1 3 3 1] but at the borders: see kernels/down.h.
-SMOOTH_ON_CUDA = """
-__device__ float tap(int k, int first, int n, bool adjoint) {
-    if (k == 1) return 2 + (adjoint ? first >= 0 : first + 2 < n);
-    if (k == 2) return 2 + (adjoint ? first + 3 < n : first + 1 >= 0);
-    return 1;
-}
-__global__ void smooth(const float* x, float* y, int64 n, int h, int w, int oh, int ow,
-        bool adjoint) {
-    const int64 i = blockIdx.x * (int64) blockDim.x + threadIdx.x;
-    if (i >= n) return;
-    const int top = i / ow %% oh - 2 + adjoint, left = i %% ow - 2 + adjoint;
-    x += i / ow / oh * h * w;
-    float sum = 0;
-    for (int a = 0; a < 4; a++)
-        for (int b = 0; b < 4; b++)
-            if (top + a >= 0 && top + a < h && left + b >= 0 && left + b < w)
-                sum += tap(a, top, h, adjoint) * tap(b, left, w, adjoint)
-                    * x[(top + a) * w + left + b];
-    y[i] = sum / 64;
-}
-const int64 n = out0->num;
-smooth<<<(n + 255) / 256, 256>>>(in0_p, out0_p, n, in0_shape2, in0_shape3, out0_shape2, out0_shape3,
-    %s);
-"""
-
 
 def _backend():
     """The operators of the current device: mkl_* of oneDNN or cudnn_* of cuDNN."""
@@ -47,15 +21,16 @@ def _backend():
     return jt.compile_extern.mkl_ops, "mkl_conv"
 
 
-def _smooth(x, adjoint: bool):
-    """Blur, then averages of 2x2 neighbours, (n, c, h, w) -> (n, c, h + 1, w + 1); or the adjoint.
+def _smooth(x, adjoint: bool, scale: float):
+    """Scaled blur, then averages of 2x2 neighbours, (n, c, h, w) -> (n, c, h + 1, w + 1); or the
+    adjoint.
 
     On CUDA, where it is a part of `_Bilinear`; without a gradient of its own.
     """
     n, c, h, w = x.shape
     larger = -1 if adjoint else 1
-    source = SMOOTH_ON_CUDA % ("true" if adjoint else "false")
-    return jt.code([n, c, h + larger, w + larger], x.dtype, [x], cuda_src=source)
+    shape = [n, c, h + larger, w + larger]
+    return call("smooth", [x], [shape], n * c, h, w, scale, adjoint)[0]
 
 
 class _Bilinear(jt.Function):
@@ -79,6 +54,11 @@ class _Bilinear(jt.Function):
         stride, padding, _, _ = self.geometry
         rows, columns = padding if isinstance(padding, tuple) else (padding, padding)
         return (stride, stride, rows, columns, 1, 1, 1)
+
+    def scaled(self, y):
+        """What an operator that takes no factor has made; with `down` the smoothing does it."""
+        down, scale = self.geometry[2:]
+        return y if down or scale == 1 else y * scale
 
     def own_kernel(self, kernel, size) -> str:
         """The part of backend/kernels that computes it on the CPU, "" if none does.
@@ -106,8 +86,8 @@ class _Conv(_Bilinear):
             size = [s // 2 for s in size] if down else size
             return call(f"{own}_conv", [x, w], [[n, o, *size]], n, c, o, *size, scale)[0]
         ops, name = _backend()
-        x = _smooth(x, False) if down else x
-        return getattr(ops, name)(x, w, *self.options()) * scale
+        x = _smooth(x, False, scale) if down else x
+        return self.scaled(getattr(ops, name)(x, w, *self.options()))
 
     def grad(self, dy):
         x, w = self.saved
@@ -132,7 +112,7 @@ class _ConvData(_Bilinear):
         ops, name = _backend()
         size = [s + 1 for s in self.size] if down else self.size
         dx = getattr(ops, name + "_backward_x")(w, dy, *size, *self.options())
-        return (_smooth(dx, True) if down else dx) * scale
+        return _smooth(dx, True, scale) if down else self.scaled(dx)
 
     def grad(self, dx):
         w, dy = self.saved
@@ -153,8 +133,9 @@ class _ConvWeight(_Bilinear):
             shape, size = [o, c, *self.kernel], dy.shape[2:]
             return call(f"{own}_weight", [x, dy], [shape], n, c, o, *size, scale)[0]
         ops, name = _backend()
-        x = _smooth(x, False) if down else x
-        return getattr(ops, name + "_backward_w")(x, dy, *self.kernel, *self.options()) * scale
+        x = _smooth(x, False, scale) if down else x
+        dw = getattr(ops, name + "_backward_w")(x, dy, *self.kernel, *self.options())
+        return self.scaled(dw)
 
     def grad(self, dw):
         x, dy = self.saved
@@ -169,6 +150,8 @@ def conv2d(x, w, padding=0, scale: float = 1.0, stride: int = 1):
     if padding == 0 and x.shape[1:] == w.shape[1:]:  # one place for the kernel: a matrix product
         y = linear(x.reshape(x.shape[0], -1), w.reshape(w.shape[0], -1), scale)
         return y.reshape(*y.shape, 1, 1)
+    if jt.flags.use_cuda and scale != 1:  # cuDNN takes no factor; of w it serves all derivatives
+        w, scale = w * scale, 1.0
     return _Conv(stride, padding, False, scale)(x, w)
 
 
@@ -247,6 +230,8 @@ class _Matmul(jt.Function):
 
 def linear(x, w, scale: float = 1.0):
     """x (n, c), w (o, c) -> scale * x @ w transposed (n, o)."""
+    if jt.flags.use_cuda:  # outside, where Jittor fuses it with what follows
+        return _Matmul(False, True)(x, w) * scale
     return _Matmul(False, True, scale)(x, w)
 
 

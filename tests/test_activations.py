@@ -35,56 +35,112 @@ def test_leaky_relu_differentiates_twice():
     assert_close(jt.grad((g * g).sum(), vx), 8 * c**2 * s**4 * x)
 
 
+def edges(size):
+    """Blur of a line of ones."""
+    line = np.ones(size)
+    line[0] -= 0.25
+    line[-1] -= 0.25
+    return line
+
+
+def layer(x, bias, strength, noise, style, eps, kind):
+    """Bias, noise, activation, norm, style in float64; also the slopes, and what the norm made."""
+    n, c, h, w = x.shape
+    x, bias, strength, noise, style = (
+        v.astype("float64") for v in (x, bias, strength, noise, style)
+    )
+    if kind != "none":
+        edge = np.outer(edges(h), edges(w)) if kind == "blurred" else 1
+        x = x + bias.reshape(-1, 1, 1) * edge
+    x = x + strength.reshape(-1, 1, 1) * noise
+    slope = np.where(x > 0, 1, 0.2)
+    x = slope * x
+    scale = 1 / np.sqrt(x.var((2, 3), keepdims=True) + eps)
+    x = scale * (x - x.mean((2, 3), keepdims=True))
+    gamma, beta = style.reshape(n, 2, c, 1, 1).swapaxes(0, 1)
+    return gamma * x + beta, slope, scale, x
+
+
+def operands(n, c, h, w):
+    return [draw(n, c, h, w), draw(c), draw(c), draw(n, 1, h, w), draw(n, 2 * c)]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6, 6), (1, 1, 8, 4), (2, 5, 12, 40), (3, 2, 72, 64)])
+@pytest.mark.parametrize("kind", ["none", "plain", "blurred"])
+def test_styled_activation(kind, shape):
+    inputs = operands(*shape)
+    y = activations.styled_activation(*(jt.array(v) for v in inputs), 1e-5, kind)
+    assert_close(y, layer(*inputs, 1e-5, kind)[0])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6, 6), (2, 5, 12, 40)])
+@pytest.mark.parametrize("kind", ["none", "plain", "blurred"])
+def test_gradients_of_styled_activation(kind, shape):
+    """Of sum(a y): the chain rule, step by step."""
+    inputs, a = operands(*shape), draw(*shape)
+    variables = [jt.array(v) for v in inputs]
+    y = activations.styled_activation(*variables, 1e-5, kind)
+    found = jt.grad((jt.array(a) * y).sum(), variables)
+    _, slope, scale, normed = layer(*inputs, 1e-5, kind)
+    n, c, h, w = shape
+    gamma = inputs[4].reshape(n, 2, c, 1, 1)[:, 0].astype("float64")
+    d = gamma * a
+    along = (d * normed).mean((2, 3), keepdims=True)
+    dx = slope * scale * (d - d.mean((2, 3), keepdims=True) - along * normed)
+    edge = np.outer(edges(h), edges(w)) if kind == "blurred" else float(kind == "plain")
+    exact = [
+        dx,
+        (dx * edge).sum((0, 2, 3)),
+        (dx * inputs[3]).sum((0, 2, 3)),
+        (dx * inputs[2].reshape(-1, 1, 1)).sum(1, keepdims=True),
+        np.stack([(a * normed).sum((2, 3)), a.astype("float64").sum((2, 3))], 1).reshape(n, -1),
+    ]
+    for ours, right in zip(found, exact):
+        assert_close(ours, right, 1e-5)
+
+
 @pytest.mark.parametrize("eps", [1e-5, 1e-8])
-def test_styled_activation_and_its_derivatives(eps):
-    """The kernel against the plain expression, whose operators are tested above; to the second
-    order. One channel is so small that the epsilons differ.
+@pytest.mark.parametrize("kind", ["none", "plain", "blurred"])
+def test_second_derivatives_of_styled_activation(kind, eps):
+    """Kernels against the plain expression. One channel is so small that the epsilons differ; what
+    its bias gets are sums that all but cancel, hence the bar.
     """
-    inputs = [draw(2, 3, 6, 6), draw(2, 6)]
-    inputs[0][:, 1] *= 0.01
+    inputs = operands(2, 3, 6, 6)
+    for small in inputs[:3]:
+        small[(..., 1) if small.ndim == 1 else (slice(None), 1)] *= 0.01
     a, b = jt.array(draw(2, 3, 6, 6)), [jt.array(draw(*x.shape)) for x in inputs]
     results = []
     for function in (activations.styled_activation, activations.styled_activation_plain):
         v = [jt.array(x) for x in inputs]
-        y = function(*v, eps)
+        columns = [p.reshape(1, -1, 1, 1) for p in v[1:3]]
+        given = v if function is activations.styled_activation else [v[0], *columns, *v[3:]]
+        y = function(*given, eps, kind)
         first = jt.grad((a * y**2).sum(), v)
         second = jt.grad(sum((g * u).sum() for g, u in zip(first, b)), v)
         results.append([x.numpy() for x in (y, *first, *second)])
     for ours, plain in zip(*results):
-        assert_close(ours, plain, 2e-5)
-    x, style = (x.astype("float64") for x in inputs)
-    gamma, beta = style.reshape(2, 2, 3, 1, 1).swapaxes(0, 1)
-
-    def exact(x, eps):
-        x = np.where(x > 0, x, 0.2 * x)
-        x = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + eps)
-        return gamma * x + beta
-
-    assert_close(results[0][0], exact(x, eps))
+        assert_close(ours, plain, 1e-4)
     other = 1e-8 if eps == 1e-5 else 1e-5
-    assert np.abs(exact(x, eps) - exact(x, other)).max() > 1e-2
+    assert np.abs(layer(*inputs, eps, kind)[0] - layer(*inputs, other, kind)[0]).max() > 1e-2
 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-8])
 def test_styled_activation_differentiates_twice(eps):
     """Of |u|^2 / 2, u the gradient in x of sum(a y^2) / 2, by finite differences in float64."""
-    x, style, a, direction = draw(1, 2, 4, 4), draw(1, 4), draw(1, 2, 4, 4), draw(1, 2, 4, 4)
-    gamma, beta = style.astype("float64").reshape(2, 2, 1, 1)
+    inputs = operands(1, 2, 4, 4)
+    (x, *others), a, direction = inputs, draw(1, 2, 4, 4), draw(1, 2, 4, 4)
+    gamma = others[3].astype("float64").reshape(2, 2, 1, 1)[0]
 
     def penalty(x):
-        s = np.where(x > 0, 1, 0.2)
-        z = s * x
-        d = z - z.mean((2, 3), keepdims=True)
-        scale = 1 / np.sqrt((d * d).mean((2, 3), keepdims=True) + eps)
-        n = d * scale
-        dn = a * (gamma * n + beta) * gamma
-        dz = scale * (
-            dn - dn.mean((2, 3), keepdims=True) - n * (dn * n).mean((2, 3), keepdims=True)
-        )
-        return ((s * dz) ** 2).sum() / 2
+        y, slope, scale, normed = layer(x, *others, eps, "plain")
+        d = a * y * gamma
+        along = (d * normed).mean((2, 3), keepdims=True)
+        dx = slope * scale * (d - d.mean((2, 3), keepdims=True) - along * normed)
+        return (dx**2).sum() / 2
 
-    vx, vs = jt.array(x), jt.array(style)
-    u = jt.grad((jt.array(a) * activations.styled_activation(vx, vs, eps) ** 2).sum() / 2, vx)
+    vx, *rest = (jt.array(v) for v in inputs)
+    y = activations.styled_activation(vx, *rest, eps)
+    u = jt.grad((jt.array(a) * y**2).sum() / 2, vx)
     dx = jt.grad((u * u).sum() / 2, vx).numpy()
     x, h = x.astype("float64"), 1e-6
     exact = (penalty(x + h * direction) - penalty(x - h * direction)) / (2 * h)

@@ -1,8 +1,9 @@
 """Which toolkits are usable, and the view of those that are too new, played with fake ones. Where
-a real nvcc of CUDA 13 is, it compiles through the view's compiler, and our own kernel with it.
+a real nvcc of CUDA 13 is, it compiles through the view's compiler, and our own kernels with it.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 from toolkits import PARTS, put_cudnn, put_toolkit, put_wheels, script
 
-from backend import cuda_home, ops
+from backend import cuda_home
 from backend.cuda_home import Unusable
+from backend.native import CUDA_SOURCES
 
 # What Jittor 1.3.11 gives nvcc (compiler.py), but for include folders
 JITTOR_OPTIONS = (
@@ -267,28 +269,9 @@ def test_what_cub_has_dropped(tmp_path):
     assert b"kernel" in compile_kernel(real_compiler(tmp_path), tmp_path, text)
 
 
-def test_our_kernel_compiles(tmp_path):
-    """As `jt.code` writes it (jittor/src/ops/code_op.cc): the leading functions go before jit_run,
-    where pointers, shapes and Vars of the inputs and outputs are variables for the rest.
-    """
-    text = """
-        #include <cuda_runtime.h>
-        typedef long long int64;
-        typedef int index_t;
-        struct Var { int64 num; };
-    """
-    for adjoint in ("true", "false"):
-        source = ops.SMOOTH_ON_CUDA % adjoint
-        split = source.rindex("}") + 1
-        assert source[:split].count("__global__") == 1 and "<<<" in source[split:]
-        text += f"""
-            namespace adjoint_{adjoint} {{
-            {source[:split]}
-            void jit_run(Var* in0, Var* out0, float* __restrict__ in0_p, float* __restrict__ out0_p,
-                    index_t in0_shape2, index_t in0_shape3, index_t out0_shape2,
-                    index_t out0_shape3) {{
-                {source[split:]}
-            }}
-            }}
-        """
-    assert b"smooth" in compile_kernel(real_compiler(tmp_path), tmp_path, text)
+@pytest.mark.parametrize("path", sorted(CUDA_SOURCES.glob("*.cuh")), ids=lambda path: path.stem)
+def test_our_kernels_compile(path, tmp_path):
+    text = path.read_text(encoding="utf-8")
+    names = re.findall(r"__global__ void (\w+)", text)
+    compiled = compile_kernel(real_compiler(tmp_path), tmp_path, text)
+    assert names and all(name.encode() in compiled for name in names)

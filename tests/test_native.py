@@ -28,7 +28,9 @@ def draw(*shape):
 for c, o, size in ((5, 7, 8), (40, 40, 16), (90, 33, 32), (160, 150, 8), (520, 300, 4)):
     x, w, one, bias = draw(6, c, size, size), draw(o, c, 3, 3), draw(3, o, 1, 1), draw(o)
     y = activations.biased_leaky_relu(ops.conv2d(x, w, 1), bias)
-    z = ops.conv2d(activations.styled_activation(y, draw(6, 2 * o)), one)
+    noise = draw(6, 1, size, size)
+    z = activations.styled_activation(y, bias, draw(o), noise, draw(6, 2 * o), kind="blurred")
+    z = ops.conv2d(z, one)
     z = z.mean() + (ops.upsample_conv2d_blur(x, w) ** 2).mean()
     z += ops.linear(bias[None], draw(9, o)).sum()
     loss = z + (ops.blur_conv2d_avg_pool(x, w) ** 2).sum()

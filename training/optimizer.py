@@ -49,22 +49,19 @@ class Adam:
         corrections = [math.sqrt(1 - self.beta2 ** self.steps[name]) for name in names]
         p, v = ([x[name] for name in names] for x in (self.parameters, self.v))
         jt.sync(p + v + gradients)
-        if by_library(p):
+        if all_float32(p):
             native.adam(p, v, gradients, rates, corrections, self.beta2, self.eps)
         else:
             self.step_by_jittor(p, v, gradients, rates, corrections)
 
     def step_by_jittor(self, parameters, moments, gradients, rates, corrections) -> None:
-        """The update of `step`, one parameter after the other, on any device."""
-        for p, v, rate, correction in zip(parameters, moments, rates, corrections):
-            # One kernel for all shapes
-            old_p, old_v, g = (x.reshape(-1) for x in (p, v, gradients.pop(0)))
-            new_v = self.beta2 * old_v + (1 - self.beta2) * g * g
-            new_p = old_p - rate * g / (jt.sqrt(new_v) / correction + self.eps)
-            v.update(new_v.reshape(v.shape))
-            p.update(new_p.reshape(p.shape))
-            del g, old_p, old_v, new_p, new_v
-            jt.sync([p, v])  # now, so that the memory of what they replace serves the next one
+        """The update of `step`, one parameter after the other, in any precision."""
+        for p, v, g, rate, correction in zip(parameters, moments, gradients, rates, corrections):
+            new_v = self.beta2 * v + (1 - self.beta2) * g * g
+            new_p = p - rate * g / (jt.sqrt(new_v) / correction + self.eps)
+            v.update(new_v)
+            p.update(new_p)
+            jt.sync([p, v])
 
     def state_dict(self) -> dict:
         """Counts and second moments by parameter name, as NumPy arrays."""
@@ -89,20 +86,23 @@ def gradient_of_sum(losses, parameters) -> list:
     """Gradients of the sum of lists of losses, computed for one list after the other, so that there
     is memory for the activations of one. The losses lose their graphs, which would keep them.
     """
-    total = None
+    total = []
     for group in losses:
         loss = sum(group)
         with jt.no_grad():  # nobody differentiates these once more
             gradients = jt.grad(loss, parameters)
-            if total:
+            at_once = not total or (jt.flags.use_cuda and all_float32(gradients))
+            if not at_once:
                 gradients = [sum_of(total.pop(0), g) for g in gradients]
         for finished in [loss, *group]:
             finished.stop_grad()
-        if total is None:
+        if at_once:
             jt.sync(gradients)
         for g in gradients:  # one by one: each sum takes the place of its terms
             g.sync(False, False)
-        total = gradients
+        if total:
+            native.add_on_cuda(total, gradients)
+        total = total or gradients
     return total
 
 
@@ -118,15 +118,14 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names
     """
     running, parameters = ([x[name] for name in names] for x in (running, parameters))
     jt.sync(running + parameters)
-    if by_library(running):
+    if all_float32(running):
         native.average(running, parameters, 1 - decay)
         return
     for r, p in zip(running, parameters):
-        old, new = r.reshape(-1), p.detach().reshape(-1)
-        r.update((old + (new - old) * (1 - decay)).reshape(r.shape))
+        r.update(r + (p.detach() - r) * (1 - decay))
         r.sync()
 
 
-def by_library(parameters) -> bool:
-    """Whether backend/kernels can update them in place."""
-    return not jt.flags.use_cuda and all(str(p.dtype) == "float32" for p in parameters)
+def all_float32(parameters) -> bool:
+    """Whether backend/kernels can update them in place; else Jittor does."""
+    return all(str(p.dtype) == "float32" for p in parameters)

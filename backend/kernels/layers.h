@@ -49,49 +49,92 @@ inline void gradient(const float* y, const float* dy, float* dx, float* dbias, I
 
 }  // namespace leaky
 
-// Leaky ReLU, instance norm, scale and shift per image and channel.
+// Bias, noise, leaky ReLU, instance norm, scale and shift per image and channel.
 namespace styled {
 
-// x (n, c, size), style (n, 2, c) of gamma and beta -> y
-inline void forward(const float* x, const float* style, float* y, I N, I C, I size, float eps) {
-  share(N * C, std::max<I>(1, 8192 / size), [&](I first, I end) {
+// A bias that was blurred with its image is weaker where zeros came in.
+enum Bias { NONE, PLAIN, BLURRED };
+inline float edge(I i, I size) { return 1 - 0.25f * (i == 0) - 0.25f * (i == size - 1); }
+
+struct Layer {
+  const float *x, *bias, *strength, *noise, *style;  // (n, c, h, w), (c), (c), (n, h, w), (n, 2, c)
+  I N, C, H, W;
+  float eps;
+  Bias kind;
+
+  I size() const { return H * W; }
+  // Of the plane's image, style's gamma; beta is C further.
+  I gamma(I plane) const { return plane / C * 2 * C + plane % C; }
+  const float* noise_of(I plane) const { return noise + plane / C * size(); }
+
+  // The plane's activations, and their mean and 1 / deviation
+  void activate(I plane, float* z, float& mean, float& scale) const {
+    const float *from = x + plane * size(), *random = noise_of(plane), s = strength[plane % C];
+    const float b = kind == NONE ? 0 : bias[plane % C];
+    const I rows = kind == BLURRED ? H : 1, length = size() / rows;
+    float sum = 0, squares = 0;
+    for (I r = 0; r < rows; r++) {
+      const float whole = kind == BLURRED ? b * edge(r, H) : b;
+      float* row = z + r * length;
+      for (I i = 0; i < length; i++) row[i] = from[r * length + i] + s * random[r * length + i] + whole;
+      if (kind == BLURRED) row[0] -= 0.25f * whole, row[length - 1] -= 0.25f * whole;
+    }
+    for (I i = 0; i < size(); i++) sum += z[i] = leaky::relu(z[i]);
+    mean = sum / size();
+    for (I i = 0; i < size(); i++) squares += (z[i] - mean) * (z[i] - mean);
+    scale = 1 / std::sqrt(squares / size() + eps);
+  }
+
+  // Sums of a plane's dx: what the bias and the noise's strength have of it
+  void share_of(I plane, const float* dx, float& of_bias, float& of_strength) const {
+    const float* random = noise_of(plane);
+    const I rows = kind == BLURRED ? H : 1, length = size() / rows;
+    of_bias = of_strength = 0;
+    for (I r = 0; r < rows; r++) {
+      const float* row = dx + r * length;
+      float sum = 0;
+      for (I i = 0; i < length; i++) sum += row[i];
+      for (I i = 0; i < length; i++) of_strength += row[i] * random[r * length + i];
+      if (kind == BLURRED) sum = edge(r, H) * (sum - 0.25f * row[0] - 0.25f * row[length - 1]);
+      of_bias += sum;
+    }
+  }
+};
+
+// -> y
+inline void forward(const Layer& layer, float* y) {
+  const I size = layer.size();
+  share(layer.N * layer.C, std::max<I>(1, 8192 / size), [&](I first, I end) {
     for (I plane = first; plane < end; plane++) {
-      const float *in = x + plane * size, *gamma = style + plane / C * 2 * C + plane % C;
-      float* out = y + plane * size;
-      float sum = 0, squares = 0;
-      for (I i = 0; i < size; i++) sum += out[i] = leaky::relu(in[i]);
-      const float mean = sum / size;
-      for (I i = 0; i < size; i++) squares += (out[i] - mean) * (out[i] - mean);
-      const float scale = *gamma / std::sqrt(squares / size + eps), beta = gamma[C];
-      for (I i = 0; i < size; i++) out[i] = scale * (out[i] - mean) + beta;
+      float *out = y + plane * size, mean, scale;
+      layer.activate(plane, out, mean, scale);
+      const I gamma = layer.gamma(plane);
+      const float factor = layer.style[gamma] * scale, beta = layer.style[gamma + layer.C];
+      for (I i = 0; i < size; i++) out[i] = factor * (out[i] - mean) + beta;
     }
   });
 }
 
-// x, style, dy -> dx, dstyle
-inline void gradient(const float* x, const float* style, const float* dy, float* dx, float* dstyle,
-    I N, I C, I size, float eps) {
-  share(N * C, std::max<I>(1, 8192 / size), [&](I first, I end) {
+// dy -> dx, dstyle, sums (2, n, c): of each plane for the bias and for the strength
+inline void gradient(const Layer& layer, const float* dy, float* dx, float* dstyle, float* sums) {
+  const I size = layer.size(), planes = layer.N * layer.C;
+  share(planes, std::max<I>(1, 8192 / size), [&](I first, I end) {
     for (I plane = first; plane < end; plane++) {
-      const float *in = x + plane * size, *d = dy + plane * size;
-      const I gamma = plane / C * 2 * C + plane % C;
-      float* out = dx + plane * size;
-      float sum = 0, squares = 0, shift = 0, along = 0;
-      for (I i = 0; i < size; i++) sum += out[i] = leaky::relu(in[i]);
-      const float mean = sum / size;
+      const float* d = dy + plane * size;
+      float *out = dx + plane * size, mean, scale, shift = 0, along = 0;
+      layer.activate(plane, out, mean, scale);
       for (I i = 0; i < size; i++) {
-        out[i] -= mean;
-        squares += out[i] * out[i];
         shift += d[i];
-        along += d[i] * out[i];
+        along += d[i] * (out[i] - mean);
       }
-      const float scale = 1 / std::sqrt(squares / size + eps);
+      const I gamma = layer.gamma(plane);
       dstyle[gamma] = along * scale;
-      dstyle[gamma + C] = shift;
-      const float factor = style[gamma] * scale, a = along * scale * scale / size,
+      dstyle[gamma + layer.C] = shift;
+      const float factor = layer.style[gamma] * scale, a = along * scale * scale / size,
                   b = shift / size;
       for (I i = 0; i < size; i++)
-        out[i] = factor * (d[i] - b - a * out[i]) * leaky::slope(in[i]);
+        out[i] = factor * (d[i] - b - a * (out[i] - mean)) * leaky::slope(out[i]);
+      layer.share_of(plane, out, sums[plane], sums[planes + plane]);
     }
   });
 }
