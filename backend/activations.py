@@ -111,21 +111,20 @@ class _StyledActivation(jt.Function):
         return call("styled_forward", inputs, [x.shape], *self.numbers(x))[0]
 
     def grad(self, dy):
-        dx, dstyle, sums = _StyledActivationGradient(*self.how)(*self.saved, dy)
-        dbias, dstrength = (sum_.sum(dim=0) for sum_ in (sums[0], sums[1]))
-        strength, kind = self.saved[2], self.how[1]
-        dnoise = (dx * strength.reshape(1, -1, 1, 1)).sum(dim=1, keepdims=True)
-        return dx, None if kind == "none" else dbias, dstrength, dnoise, dstyle
+        dx, dstyle, dbias, dstrength = _StyledActivationGradient(*self.how)(*self.saved, dy)
+        dnoise = (dx * self.saved[2].reshape(1, -1, 1, 1)).sum(dim=1, keepdims=True)
+        dbias = None if self.how[1] == "none" else dbias.sum(dim=0)
+        return dx, dbias, dstrength.sum(dim=0), dnoise, dstyle
 
 
 class _StyledActivationGradient(_StyledActivation):
     """(x, bias, strength, noise, style, dy) -> dx, dstyle, and what the bias and the strength get
-    from each image (2, n, c)
+    from each image (n, c)
     """
 
     def execute(self, x, bias, strength, noise, style, dy):
         inputs, (n, c) = [x, bias, strength, noise, style, dy], x.shape[:2]
-        shapes = [x.shape, style.shape, [2, n, c]]
+        shapes = [x.shape, style.shape, [n, c], [n, c]]
         return tuple(call("styled_gradient", inputs, shapes, *self.numbers(x)))
 
     def grad(self, *v):
@@ -135,11 +134,10 @@ class _StyledActivationGradient(_StyledActivation):
         x, bias, strength, noise, style = inputs
         each = [p.reshape(1, c, 1, 1).broadcast([n, c, 1, 1]) for p in (bias, strength)]
         y = styled_activation_plain(x, *each, noise, style, *self.how)
-        dx, dstyle, *sums = jt.grad((y * dy).sum(), [x, style, *each])
-        products = [(g * u).sum() for g, u in zip((dx, dstyle), v) if u is not None]
-        if v[2] is not None:
-            products += [(g.reshape(n, c) * u).sum() for g, u in zip(sums, v[2])]
-        return jt.grad(sum(products), clones)
+        first = jt.grad((y * dy).sum(), [x, style, *each])
+        first = [*first[:2], *(g.reshape(n, c) for g in first[2:])]
+        product = sum((g * u).sum() for g, u in zip(first, v) if u is not None)
+        return jt.grad(product, clones)
 
 
 BIASES = ("none", "plain", "blurred")

@@ -76,7 +76,7 @@ struct Layer {
     for (I r = 0; r < rows; r++) {
       const float whole = kind == BLURRED ? b * edge(r, H) : b;
       float* row = z + r * length;
-      for (I i = 0; i < length; i++) row[i] = from[r * length + i] + s * random[r * length + i] + whole;
+      for (I i = 0, j = r * length; i < length; i++, j++) row[i] = from[j] + s * random[j] + whole;
       if (kind == BLURRED) row[0] -= 0.25f * whole, row[length - 1] -= 0.25f * whole;
     }
     for (I i = 0; i < size(); i++) sum += z[i] = leaky::relu(z[i]);
@@ -115,10 +115,11 @@ inline void forward(const Layer& layer, float* y) {
   });
 }
 
-// dy -> dx, dstyle, sums (2, n, c): of each plane for the bias and for the strength
-inline void gradient(const Layer& layer, const float* dy, float* dx, float* dstyle, float* sums) {
-  const I size = layer.size(), planes = layer.N * layer.C;
-  share(planes, std::max<I>(1, 8192 / size), [&](I first, I end) {
+// dy -> dx, dstyle, and what bias and strength get from each image (n, c)
+inline void gradient(const Layer& layer, const float* dy, float* dx, float* dstyle, float* dbias,
+    float* dstrength) {
+  const I size = layer.size();
+  share(layer.N * layer.C, std::max<I>(1, 8192 / size), [&](I first, I end) {
     for (I plane = first; plane < end; plane++) {
       const float* d = dy + plane * size;
       float *out = dx + plane * size, mean, scale, shift = 0, along = 0;
@@ -134,7 +135,7 @@ inline void gradient(const Layer& layer, const float* dy, float* dx, float* dsty
                   b = shift / size;
       for (I i = 0; i < size; i++)
         out[i] = factor * (d[i] - b - a * (out[i] - mean)) * leaky::slope(out[i]);
-      layer.share_of(plane, out, sums[plane], sums[planes + plane]);
+      layer.share_of(plane, out, dbias[plane], dstrength[plane]);
     }
   });
 }

@@ -38,7 +38,7 @@ OPERATOR(leaky_gradient, leaky::gradient, in[0], in[1], out[0], out[1], n(0), n(
   styled::Layer{in[0], in[1], in[2], in[3], in[4], n(0), n(1), n(2), n(3), float(numbers[4]), \
       styled::Bias(n(5))}
 OPERATOR(styled_forward, styled::forward, LAYER, out[0])
-OPERATOR(styled_gradient, styled::gradient, LAYER, in[5], out[0], out[1], out[2])
+OPERATOR(styled_gradient, styled::gradient, LAYER, in[5], out[0], out[1], out[2], out[3])
 
 // How many threads take part from now on.
 void set_threads(int threads) { Pool::get().resize(threads); }

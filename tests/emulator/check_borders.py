@@ -38,6 +38,67 @@ def smooth():
             oracle.assert_close(ops._smooth(ops.jt.array(x), adjoint, 3.0), 3 * exact(x))
 
 
+def styled():
+    import numpy as np
+    from test_activations import layer, operands
+
+    from backend.native import call
+    from backend.ops import jt
+
+    for n, c, h, w in SHAPES:
+        for number, kind in enumerate(("none", "plain", "blurred")):
+            inputs = operands(n, c, h, w)
+            variables, numbers = [jt.array(x) for x in inputs], (n, c, h, w, 1e-5, number)
+            y = call("styled_forward", variables, [[n, c, h, w]], *numbers)[0].numpy()
+            exact = layer(*inputs, 1e-5, kind)[0]
+            assert np.abs(y - exact).max() <= 3e-6 * np.abs(exact).max()
+            shapes = [[n, c, h, w], [n, 2 * c], [n, c], [n, c]]
+            dy = jt.array(np.ones((n, c, h, w), "float32"))
+            dx, dstyle, *sums = call("styled_gradient", [*variables, dy], shapes, *numbers)
+            assert np.abs(dx.numpy()).max() <= 1e-4 * np.abs(inputs[4]).max() * h * w
+            assert np.abs(dstyle.numpy()[:, c:] - h * w).max() <= 1e-5 * h * w
+            assert all(np.isfinite(x.numpy()).all() for x in sums)
+
+
+def leaky():
+    import numpy as np
+    import oracle
+
+    from backend.native import call
+    from backend.ops import jt
+
+    for n, c, h, w in SHAPES:
+        x, bias, dy = oracle.draw(n, c, h, w), oracle.draw(c), oracle.draw(n, c, h, w)
+        exact = x.astype("float64") + bias.reshape(-1, 1, 1)
+        slope = np.where(exact > 0, 1, 0.2)
+        vy, vdy = jt.array((slope * exact).astype("float32")), jt.array(dy)
+        y = call("leaky_forward", [jt.array(x), jt.array(bias)], [x.shape], n, c, h * w)[0]
+        oracle.assert_close(y, slope * exact)
+        dx, dbias = call("leaky_gradient", [vy, vdy], [x.shape, [c]], n, c, h * w)
+        oracle.assert_close(dx, slope * dy)
+        oracle.assert_close(dbias, (slope * dy).sum((0, 2, 3)), 1e-5)
+        oracle.assert_close(call("leaky_slope", [vy, vdy], [x.shape], x.size)[0], slope * dy)
+
+
+def updates():
+    import numpy as np
+    import oracle
+
+    from backend.native import AT_ONCE, call
+    from backend.ops import jt
+
+    sizes = [1, 31, 4096, 4097, 20000][:AT_ONCE]
+    missing = AT_ONCE - len(sizes)
+    x, y = ([oracle.draw(size) for size in sizes] for _ in range(2))
+    inputs = [jt.array(a) for xs in (x, y) for a in xs + xs[:1] * missing]
+    shapes = [[size] for size in sizes + [1] * missing]
+    for name, part, more in (("add_", 1.0, []), ("average_", 0.25, [0.25])):
+        found = call(name, inputs, shapes, *sizes, *[0] * missing, *more)
+        for a, b, ours in zip(x, y, found):
+            exact = a + b if name == "add_" else a + part * (b.astype("float64") - a)
+            assert np.abs(ours.numpy() - exact).max() <= 1e-6 * np.abs(exact).max()
+
+
 def guarded(call):
     """Exit code and errors of a call of this module's, in a process with guards.
 
@@ -60,7 +121,7 @@ def test_the_guards_are_there():
     assert guarded("past_the_end(1)").returncode != 0
 
 
-@pytest.mark.parametrize("kernel", ["smooth"])
+@pytest.mark.parametrize("kernel", ["smooth", "styled", "leaky", "updates"])
 def test_kernels_stay_inside(kernel):
     done = guarded(f"{kernel}()")
     assert done.returncode == 0, done.stdout

@@ -104,8 +104,9 @@ __global__ void style_planes(Layer z, float* y) {
     y[z.here() + i] = scale * (z(i) - moments.x) + beta;
 }
 
-// sums (2, n, c): of each plane for the bias and for the strength
-__global__ void style_gradient(Layer z, const float* dy, float* dx, float* dstyle, float* sums) {
+// dbias, dstrength (n, c): what they get from each image
+__global__ void style_gradient(Layer z, const float* dy, float* dx, float* dstyle, float* dbias,
+    float* dstrength) {
   Moments moments = {};
   for (int i = threadIdx.x; i < z.size(); i += blockDim.x) moments.add(z(i), dy[z.here() + i]);
   moments = of_block(moments);
@@ -127,8 +128,8 @@ __global__ void style_gradient(Layer z, const float* dy, float* dx, float* dstyl
   __syncthreads();
   of_strength = of_block(of_strength);
   if (threadIdx.x == 0) {
-    sums[blockIdx.x] = of_bias.value;
-    sums[gridDim.x + blockIdx.x] = of_strength.value;
+    dbias[blockIdx.x] = of_bias.value;
+    dstrength[blockIdx.x] = of_strength.value;
   }
 }
 
@@ -139,8 +140,8 @@ __global__ void add_and_bend(const float* x, const float* bias, float* y, int C,
 }
 
 // One block for each channel
-__global__ void bent_gradient(const float* y, const float* dy, float* dx, float* dbias, int N, int C,
-    I size) {
+__global__ void bent_gradient(const float* y, const float* dy, float* dx, float* dbias, int N,
+    int C, I size) {
   Sum sum = {};
   for (int n = 0; n < N; n++) {
     const I plane = (n * (I)C + blockIdx.x) * size;
@@ -177,7 +178,7 @@ void styled_forward(const float* const* from, float* const* to, const double* nu
 void styled_gradient(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
   const int planes = numbers[0] * numbers[1], threads = threads_for(numbers[2] * numbers[3]);
-  style_gradient<<<planes, threads>>>(layer_of(from, numbers), from[5], to[0], to[1], to[2]);
+  style_gradient<<<planes, threads>>>(layer_of(from, numbers), from[5], to[0], to[1], to[2], to[3]);
 }
 
 void leaky_forward(const float* const* from, float* const* to, const double* numbers) {

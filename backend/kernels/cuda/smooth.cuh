@@ -16,8 +16,8 @@ __device__ inline float tap(int k, int first, int n, bool adjoint) {
   return 1;
 }
 
-// x (planes, h, w) -> y (planes, h', w'), one more in both or, the adjoint, one less. A thread makes
-// ROWS numbers below one another and keeps what it has summed along the last four rows of x.
+// x (planes, h, w) -> y (planes, h', w'), one more in both or, the adjoint, one less. A thread
+// makes ROWS numbers below one another and keeps what it has summed along the last four rows of x.
 __global__ void smooth_columns(const float* x, float* y, int h, int w, int bands, I threads,
     float scale, bool adjoint) {
   const I thread = blockIdx.x * (I)blockDim.x + threadIdx.x;
@@ -55,7 +55,7 @@ __global__ void smooth_columns(const float* x, float* y, int h, int w, int bands
 void smooth(const float* const* from, float* const* to, const double* numbers) {
   using namespace smoothing;
   const bool adjoint = numbers[4];
-  const int h = numbers[1], w = numbers[2], oh = adjoint ? h - 1 : h + 1, ow = adjoint ? w - 1 : w + 1;
+  const int h = numbers[1], w = numbers[2], more = adjoint ? -1 : 1, oh = h + more, ow = w + more;
   const int bands = (oh + ROWS - 1) / ROWS;
   const I threads = I(numbers[0]) * bands * ow;
   smooth_columns<<<(threads + 255) / 256, 256>>>(from[0], to[0], h, w, bands, threads,

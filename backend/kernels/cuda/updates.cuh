@@ -1,5 +1,5 @@
 // Adam, the running average and sums of gradients on a GPU, for MOST arrays in one launch, see
-// ../updates.h. Not in place: what Jittor keeps may be on the CPU, and a copy is what a kernel gets.
+// ../updates.h. Not in place: what Jittor keeps may be on the CPU, then a kernel gets a copy.
 
 #include <cuda_runtime.h>
 
