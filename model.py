@@ -153,8 +153,7 @@ class UpsamplingLayers(nn.Sequential):
 
     def execute(self, x):
         y, bias, kind = self.without_bias(x)
-        bias = column(bias)
-        return y + (bias if kind == "plain" else bias * ops.blurred_ones(*y.shape[2:]))
+        return y + column(bias) * (ops.blurred_ones(*y.shape[2:]) if kind == "blurred" else 1)
 
 
 class DownsamplingLayers(nn.Sequential):
@@ -212,9 +211,6 @@ class NoiseInjection(nn.Module):
         """(channels,)"""
         return self.weight_orig.reshape(-1) * self.scale
 
-    def execute(self, x, noise):
-        return x + column(self.strength()) * noise
-
 
 class AdaptiveInstanceNorm(nn.Module):
     """Equation 1: each channel normalised, then scaled and shifted by the style. With what is
@@ -229,10 +225,8 @@ class AdaptiveInstanceNorm(nn.Module):
     def execute(self, conv, inject, x, noise, w):
         """What it makes of `inject(conv(x), noise)`."""
         x, bias, kind = conv.without_bias(x)
-        style = self.style(w)
-        return activations.styled_activation(
-            x, bias, inject.strength(), noise, style, self.eps, kind
-        )
+        parts = (x, bias, inject.strength(), noise, self.style(w))
+        return activations.styled_activation(*parts, self.eps, kind)
 
 
 class ConstantInput(nn.Module):
@@ -243,10 +237,7 @@ class ConstantInput(nn.Module):
 
     def without_bias(self, n: int):
         """(images, None, "none"), as convolutions have it"""
-        return self.execute(n), None, "none"
-
-    def execute(self, n: int):
-        return self.input.broadcast([n, *self.input.shape[1:]])
+        return self.input.broadcast([n, *self.input.shape[1:]]), None, "none"
 
 
 class StyledConvBlock(nn.Module):
@@ -256,11 +247,11 @@ class StyledConvBlock(nn.Module):
         if step == 0:
             self.conv1 = ConstantInput(c_in)
         else:
-            fused = step >= FUSED_FROM
-            conv = (
-                [FusedUpsample(c_in, c_out)] if fused else [Upsample(), EqualConv2d(c_in, c_out, 3)]
-            )
-            self.conv1 = UpsamplingLayers(*conv, Blur(), bias_after_blur=bias_after_blur)
+            if step < FUSED_FROM:
+                layers = [Upsample(), EqualConv2d(c_in, c_out, 3), Blur()]
+            else:
+                layers = [FusedUpsample(c_in, c_out), Blur()]
+            self.conv1 = UpsamplingLayers(*layers, bias_after_blur=bias_after_blur)
         self.noise1 = NoiseInjection(c_out)
         self.adain1 = AdaptiveInstanceNorm(c_out, style_dim, norm_eps)
         self.conv2 = EqualConv2d(c_out, c_out, 3)
@@ -328,15 +319,11 @@ class StyledGenerator(nn.Module):
         return self.mapping(z).mean(dim=0, keepdims=True)
 
     def draw_noise(self, n: int, step: int):
-        """Fresh noise maps of an image: step + 1 times (n, noise_maps, 4 * 2^i, 4 * 2^i) from
-        Jittor's generator.
-        """
+        """Fresh noise of images: step + 1 times (n, noise_maps, 4 * 2^i, 4 * 2^i), by Jittor."""
         return [jt.randn((n, self.noise_maps, 4 * 2**i, 4 * 2**i)) for i in range(step + 1)]
 
     def synthesis(self, w, noise=None, step: int = 0, alpha=None):
-        """w: one (n, code_dim) for all levels, or a list of one per level; noise: see `draw_noise`
-        -> (n, 3, size, size)
-        """
+        """w: one (n, code_dim) for all levels, or a list of one per level -> (n, 3, size, size)"""
         styles = list(w) if isinstance(w, (list, tuple)) else [w] * (step + 1)
         if noise is None:
             noise = self.draw_noise(styles[0].shape[0], step)
@@ -392,12 +379,9 @@ class StyledGenerator(nn.Module):
         first, second = styles
         low, high = mixing_range
         if (low, high) == (-1, -1):
-            if crossover is None:
-                if step == 0:
-                    raise ValueError(
-                        "two latents need step >= 1 or a mixing_range: 4x4 has one level"
-                    )
-                crossover = np.random.randint(step)
+            if crossover is None and step == 0:
+                raise ValueError("4x4 has one level: two latents need a mixing_range")
+            crossover = np.random.randint(step) if crossover is None else crossover
             low, high = crossover + 1, step
         levels = [second if low <= i <= high else first for i in range(step + 1)]
         return self.synthesis(levels, noise, step, alpha)
