@@ -14,7 +14,7 @@ WHICH = import os, sys; (3, 8) <= sys.version_info[:2] <= (3, 14) or sys.exit( \
 	"PYTHON must be Python 3.8 to 3.14, $(PYTHON) is %d.%d" % sys.version_info[:2]); \
 	print(os.path.realpath(sys.executable))
 
-MODEL ?= checkpoint/symbols-32.model
+MODEL ?= checkpoint/symbols-64.model
 
 # A small network that learns quickly: rates above the paper's, one channel of grey
 # (benchmarks/RECIPES.md)

@@ -12,7 +12,7 @@ import generate
 from training.checkpoint import ALONE, read_checkpoint
 
 MODELS = sorted((ROOT / "checkpoint").glob("*-[0-9]*.model"))
-NAMES = ["emoji-32", "mnist-32", "symbols-32"]
+NAMES = ["emoji-32", "emoji-64", "mnist-32", "symbols-32", "symbols-64"]
 LARGEST = 3e6  # bytes
 
 

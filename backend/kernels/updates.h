@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "pool.h"
@@ -22,17 +23,32 @@ inline void share_arrays(I count, const I* sizes, const F& f) {
   });
 }
 
-// v <- beta2 v + (1 - beta2) g^2, p <- p - rate g / (sqrt(v) / correction + eps)
+const I BLOCK = 64;
+
+// v <- beta2 v + (1 - beta2) g^2, p <- p - rate g / (sqrt(v) scale + eps) for BLOCK numbers. Not part
+// of a loop, whose last few numbers may be rounded otherwise than its vectors.
+__attribute__((noinline)) inline void adam_block(
+    float* p, float* v, const float* g, float rate, float scale, float beta2, float eps) {
+  for (I i = 0; i < BLOCK; i++) {
+    const float d = g[i], m = v[i] = beta2 * v[i] + (1 - beta2) * d * d;
+    p[i] -= rate * d / (std::sqrt(m) * scale + eps);
+  }
+}
+
 inline void adam(I count, const I* sizes, float* const* p, float* const* v, const float* const* g,
     const float* rates, const float* corrections, float beta2, float eps) {
   share_arrays(count, sizes, [&](I array, I i, I end) {
-    float *parameter = p[array], *moment = v[array];
-    const float *gradient = g[array], rate = rates[array], scale = 1 / corrections[array];
-    #pragma GCC ivdep
-    for (; i < end; i++) {
-      const float d = gradient[i], m = moment[i] = beta2 * moment[i] + (1 - beta2) * d * d;
-      parameter[i] -= rate * d / (std::sqrt(m) * scale + eps);
-    }
+    const float rate = rates[array], scale = 1 / corrections[array];
+    for (; i + BLOCK <= end; i += BLOCK)
+      adam_block(p[array] + i, v[array] + i, g[array] + i, rate, scale, beta2, eps);
+    if (i == end) return;
+    float last[3][BLOCK] = {};
+    const I bytes = (end - i) * sizeof(float);
+    const float* from[] = {p[array], v[array], g[array]};
+    for (int k = 0; k < 3; k++) std::memcpy(last[k], from[k] + i, bytes);
+    adam_block(last[0], last[1], last[2], rate, scale, beta2, eps);
+    std::memcpy(p[array] + i, last[0], bytes);
+    std::memcpy(v[array] + i, last[1], bytes);
   });
 }
 
