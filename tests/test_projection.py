@@ -122,13 +122,16 @@ def test_psnr():
 
 @pytest.fixture(scope="module")
 def lpips():
-    """LPIPS with VGG16's layers, two channels each, of random weights."""
+    """LPIPS with VGG16's layers, 16 channels each, of random weights: by two channels each a search
+    ends in another valley whenever something rounds otherwise.
+    """
     rng = np.random.default_rng(0)
     layers, channels = [], 3
     for _ in range(13):
-        layers.append((rng.standard_normal((2, channels, 3, 3), "float32") / 3, np.zeros(2, "f")))
-        channels = 2
-    linear = [rng.uniform(0.1, 1, 2).astype("float32") for _ in range(5)]
+        weight = rng.standard_normal((16, channels, 3, 3)) * math.sqrt(2 / 9 / channels)
+        layers.append((weight.astype("float32"), np.zeros(16, "f")))
+        channels = 16
+    linear = [rng.uniform(0.1, 1, 16).astype("float32") for _ in range(5)]
     return LPIPS(Weights("vgg16", layers, linear))
 
 
@@ -153,15 +156,13 @@ def test_lpips_sees_at_most_256_px():
 
 
 def test_lpips_guides_the_search(generator, lpips):
-    """Rounding decides in which valley a search ends: the best of four has a quarter left."""
+    """At 16 px, by LPIPS alone: an eighth of the distance is left, whatever is added to w."""
     _, _, targets = known(generator, 1, step=2)
-    after = []
-    for seed in range(4):
+    for seed in range(3):
         settings = Settings(steps=120, seed=seed)
         found = project(generator, targets, settings, step=2, lpips=lpips)
-        after.append(lpips(found.images, targets).item())
-    before = lpips(found.start, targets).item()
-    assert min(after) < before / 4 and max(after) < before
+        before, after = (lpips(images, targets).item() for images in (found.start, found.images))
+        assert after < before / 8
 
 
 @pytest.mark.parametrize("w_plus", [False, True])
