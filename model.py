@@ -15,7 +15,8 @@ from typing import Dict
 
 import numpy as np
 
-from backend import activations, device, ops
+from backend import activations, device, norms, ops
+from backend.sums import repeated
 
 jt = device.load()
 nn = jt.nn
@@ -68,13 +69,15 @@ class EqualConv2d(nn.Module):
         return self.conv.weight_orig, self.conv.scale, self.conv.bias
 
     def without_bias(self, x):
-        """(images, bias, what became of it: see `activations.styled_activation`)"""
+        """(images, bias, what became of it, factor: see `activations.styled_activation`)"""
         w, scale, bias = self.parts()
-        return ops.conv2d(x, w, self.padding, scale), bias, "plain"
+        taken, left = ops.factors(scale)
+        return ops.conv2d(x, w, self.padding, taken), bias, "plain", left
 
-    def execute(self, x):
-        y, bias, _ = self.without_bias(x)
-        return y + column(bias)
+    def execute(self, x, slope: float = 1.0):
+        """slope: below zero, of an activation"""
+        y, bias, _, factor = self.without_bias(x)
+        return activations.biased(y, bias, factor, slope)
 
 
 class FusedUpsample(nn.Module):
@@ -145,14 +148,14 @@ class UpsamplingLayers(nn.Sequential):
         self.bias_after_blur = bias_after_blur
 
     def without_bias(self, x):
-        """(images, bias, what became of it: see `activations.styled_activation`)"""
+        """(images, bias, what became of it, factor: see `activations.styled_activation`)"""
         w, scale, bias = self[-2].parts()
         fused = isinstance(self[-2], FusedUpsample)
         y = (ops.conv_transpose2d_blur if fused else ops.upsample_conv2d_blur)(x, w, scale)
-        return y, bias, "plain" if self.bias_after_blur else "blurred"
+        return y, bias, "plain" if self.bias_after_blur else "blurred", 1.0
 
     def execute(self, x):
-        y, bias, kind = self.without_bias(x)
+        y, bias, kind, _ = self.without_bias(x)
         return y + column(bias) * (ops.blurred_ones(*y.shape[2:]) if kind == "blurred" else 1)
 
 
@@ -163,15 +166,15 @@ class DownsamplingLayers(nn.Sequential):
 
     def execute(self, x):
         w, scale, bias = self[1].parts()
-        return activations.biased_leaky_relu(ops.blur_conv2d_avg_pool(x, w, scale), bias)
+        y = ops.blur_conv2d_avg_pool(x, w, scale)
+        return activations.biased(y, bias, slope=activations.SLOPE)
 
 
 class ActivatedConv2d(nn.Sequential):
     """(EqualConv2d, LeakyReLU), bias and LeakyReLU by one operator."""
 
     def execute(self, x):
-        w, scale, bias = self[0].parts()
-        return activations.biased_leaky_relu(ops.conv2d(x, w, self[0].padding, scale), bias)
+        return self[0](x, activations.SLOPE)
 
 
 class EqualLinear(nn.Module):
@@ -180,8 +183,11 @@ class EqualLinear(nn.Module):
     def __init__(self, c_in: int, c_out: int):
         self.linear = EqualLR(c_out, c_in)
 
-    def execute(self, x):
-        return ops.linear(x, self.linear.weight_orig, self.linear.scale) + self.linear.bias
+    def execute(self, x, slope: float = 1.0):
+        """slope: below zero, of an activation"""
+        taken, left = ops.factors(self.linear.scale)
+        y = ops.linear(x, self.linear.weight_orig, taken)
+        return activations.biased(y, self.linear.bias, left, slope)
 
 
 class LeakyReLU(nn.Module):
@@ -195,7 +201,19 @@ class PixelNorm(nn.Module):
     """Each latent to unit mean square (ProGAN, section 4.2): (n, c) -> (n, c)"""
 
     def execute(self, x):
-        return activations.pixel_norm(x)
+        return norms.pixel_norm(x)
+
+
+class MappingLayers(nn.Sequential):
+    """(PixelNorm, EqualLinear, LeakyReLU, EqualLinear, LeakyReLU, ...), bias and LeakyReLU by one
+    operator.
+    """
+
+    def execute(self, x):
+        x = self[0](x)
+        for layer in range(1, len(self), 2):
+            x = self[layer](x, activations.SLOPE)
+        return x
 
 
 class NoiseInjection(nn.Module):
@@ -208,8 +226,8 @@ class NoiseInjection(nn.Module):
         self.scale = math.sqrt(2 / channels)
 
     def strength(self):
-        """(channels,)"""
-        return self.weight_orig.reshape(-1) * self.scale
+        """(channels,), to be used times `scale`"""
+        return self.weight_orig.reshape(-1)
 
 
 class AdaptiveInstanceNorm(nn.Module):
@@ -224,9 +242,9 @@ class AdaptiveInstanceNorm(nn.Module):
 
     def execute(self, conv, inject, x, noise, w):
         """What it makes of `inject(conv(x), noise)`."""
-        x, bias, kind = conv.without_bias(x)
+        x, bias, kind, factor = conv.without_bias(x)
         parts = (x, bias, inject.strength(), noise, self.style(w))
-        return activations.styled_activation(*parts, self.eps, kind)
+        return activations.styled_activation(*parts, self.eps, kind, factor, inject.scale)
 
 
 class ConstantInput(nn.Module):
@@ -236,8 +254,8 @@ class ConstantInput(nn.Module):
         self.input = jt.randn((1, channels, size, size))
 
     def without_bias(self, n: int):
-        """(images, None, "none"), as convolutions have it"""
-        return self.input.broadcast([n, *self.input.shape[1:]]), None, "none"
+        """(images, None, "none", 1), as convolutions have it"""
+        return repeated(self.input, n), None, "none", 1.0
 
 
 class StyledConvBlock(nn.Module):
@@ -308,7 +326,7 @@ class StyledGenerator(nn.Module):
         layers = [PixelNorm()]
         for _ in range(n_mlp):
             layers += [EqualLinear(code_dim, code_dim), LeakyReLU()]
-        self.style = nn.Sequential(*layers)
+        self.style = MappingLayers(*layers)
 
     def mapping(self, z):
         """z (n, code_dim), N(0, 1) -> w (n, code_dim)"""
@@ -440,7 +458,7 @@ class Discriminator(nn.Module):
                 skip = self.from_rgb[MAX_STEP - step + 1](ops.avg_pool2(image))
                 x = (1 - alpha) * skip + alpha * x
         group = [self.stddev_group] if self.stddev_group else []
-        x = self.progression[MAX_STEP](activations.minibatch_stddev(x, *group))
+        x = self.progression[MAX_STEP](norms.minibatch_stddev(x, *group))
         return self.linear(x.reshape(x.shape[:2]))
 
     def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:

@@ -298,6 +298,8 @@ def new_run(args, folder: Path, pictures):
         check_vacant(folder, config, pictures.length)
     make_folders(folder)
     jt = device.load(args.device, print, args.precision, args.threads)
+    if args.deterministic:
+        device.repeat_exactly(jt)
     from model import widths  # imports Jittor, for the device chosen above
     from training.run import TrainState
 

@@ -1,10 +1,12 @@
-"""What stands around the convolutions: activations and norms. Images are (n, c, h, w), float32."""
-
-import numpy as np
+"""What stands around the convolutions: bias, activation, noise, style. Images are (n, c, h, w),
+float32.
+"""
 
 from backend import device
 from backend.native import call
+from backend.norms import instance_norm
 from backend.ops import blurred_ones
+from backend.sums import total
 
 jt = device.load()
 
@@ -13,31 +15,35 @@ def relu(x):
     return jt.maximum(x, 0)
 
 
-class _Slope(jt.Function):
-    """dy times the slope of the leaky ReLU, 1 where its output y is positive, else 0.2."""
+SLOPE = 0.2  # of the leaky ReLU, below zero
 
-    def __init__(self, y):
-        self.y = y
+
+class _Slope(jt.Function):
+    """dy times a factor and the slope of the leaky ReLU, 1 where its output y is positive."""
+
+    def __init__(self, y, factor: float, slope: float):
+        self.y, self.how = y, (factor, slope)
 
     def execute(self, dy):
+        factor, slope = self.how
         if str(dy.dtype) != "float32":
-            return jt.ternary(self.y > 0, dy, 0.2 * dy)
+            return factor * jt.ternary(self.y > 0, dy, slope * dy)
         # fused with what is around it, it would be compiled in a dozen variants
-        return call("leaky_slope", [self.y, dy], [dy.shape], dy.numel())[0]
+        return call("biased_slope", [self.y, dy], [dy.shape], dy.numel(), *self.how)[0]
 
     def grad(self, v):
-        return _Slope(self.y)(v)
+        return _Slope(self.y, *self.how)(v)
 
 
 class _LeakyReLU(jt.Function):
     """Keeps its output alone: that tells the slope too."""
 
     def execute(self, x):
-        self.y = jt.maximum(x, 0.2 * x)
+        self.y = jt.maximum(x, SLOPE * x)
         return self.y
 
     def grad(self, dy):
-        return _Slope(self.y)(dy)
+        return _Slope(self.y, 1.0, SLOPE)(dy)
 
 
 def leaky_relu(x):
@@ -45,66 +51,66 @@ def leaky_relu(x):
     return _LeakyReLU()(x)
 
 
-class _BiasedLeakyReLU(jt.Function):
+class _Biased(jt.Function):
     """(x, bias) -> y; keeps y alone."""
 
+    def __init__(self, factor: float, slope: float):
+        self.how = factor, slope
+
     def execute(self, x, bias):
-        n, c, h, w = x.shape
-        self.y = call("leaky_forward", [x, bias], [x.shape], n, c, h * w)[0]
-        return self.y
+        n, c, *size = x.shape
+        numbers = (n, c, x.numel() // (n * c), *self.how)
+        y = call("biased_forward", [x, bias], [x.shape], *numbers)[0]
+        self.y = None if self.how[1] == 1 else y
+        return y
 
     def grad(self, dy):
-        return _BiasedSlope(self.y)(dy)
+        return _BiasedGradient(self.y, *self.how)(dy)
 
 
-class _BiasedSlope(jt.Function):
-    """dy -> dx, dbias"""
+class _BiasedGradient(jt.Function):
+    """dy -> dx, dbias; y: None where the slope is 1 everywhere"""
 
-    def __init__(self, y):
-        self.y = y
+    def __init__(self, y, factor: float, slope: float):
+        self.y, self.how = y, (factor, slope)
 
     def execute(self, dy):
-        n, c, h, w = dy.shape
-        return tuple(call("leaky_gradient", [self.y, dy], [dy.shape, [c]], n, c, h * w))
+        n, c, *size = dy.shape
+        inputs = [dy if self.y is None else self.y, dy]
+        numbers = (n, c, dy.numel() // (n * c), *self.how)
+        return tuple(call("biased_gradient", inputs, [dy.shape, [c]], *numbers))
 
     def grad(self, v, v_bias):
+        factor, slope = self.how
         if v_bias is not None:
-            v_bias = v_bias.reshape(1, -1, 1, 1).broadcast(self.y.shape)
-            v = v_bias if v is None else v + v_bias
-        return _Slope(self.y)(v)
+            shape = (v_bias if v is None else v).shape
+            v_bias = v_bias.reshape(1, -1, *[1] * (len(shape) - 2))
+            v = v_bias.broadcast(shape) if v is None else factor * v + v_bias
+            factor = 1.0
+        return factor * v if self.y is None else _Slope(self.y, factor, slope)(v)
 
 
-def biased_leaky_relu(x, bias):
-    """leaky_relu(x + bias), x (n, c, h, w), bias (c)."""
-    if str(x.dtype) != "float32":
-        return leaky_relu(x + bias.reshape(1, -1, 1, 1))
-    return _BiasedLeakyReLU()(x, bias)
-
-
-def pixel_norm(x):
-    """x / sqrt(mean over channels of x^2 + 1e-8) (ProGAN, section 4.2)."""
-    return x / jt.sqrt((x * x).mean(dim=1, keepdims=True) + 1e-8)
-
-
-def instance_norm(x, eps: float = 1e-5):
-    """Zero mean and unit (biased) variance of each image's each channel."""
-    x = x - x.mean(dims=(2, 3), keepdims=True)
-    return x / jt.sqrt((x * x).mean(dims=(2, 3), keepdims=True) + eps)
+def biased(x, bias, factor: float = 1.0, slope: float = 1.0):
+    """factor * x + bias, times slope where that is negative. x (n, c, ...), bias (c,)"""
+    if str(x.dtype) == "float32":
+        return _Biased(factor, slope)(x, bias)
+    y = factor * x + bias.reshape(1, -1, *[1] * (x.ndim - 2))
+    return y if slope == 1 else leaky_relu(y)
 
 
 class _StyledActivation(jt.Function):
     """`styled_activation` by one kernel."""
 
-    def __init__(self, eps: float, bias: str):
-        self.how = (eps, bias)
+    def __init__(self, eps: float, bias: str, factor: float, weight: float):
+        self.how = (eps, bias, factor, weight)
 
     def __call__(self, *inputs):
         self.saved = inputs
         return super().__call__(*inputs)
 
     def numbers(self, x):
-        eps, bias = self.how
-        return (*x.shape, eps, BIASES.index(bias))
+        eps, bias, *factors = self.how
+        return (*x.shape, eps, BIASES.index(bias), *factors)
 
     def execute(self, x, bias, strength, noise, style):
         inputs = [x, bias, strength, noise, style]
@@ -112,9 +118,11 @@ class _StyledActivation(jt.Function):
 
     def grad(self, dy):
         dx, dstyle, dbias, dstrength = _StyledActivationGradient(*self.how)(*self.saved, dy)
-        dnoise = (dx * self.saved[2].reshape(1, -1, 1, 1)).sum(dim=1, keepdims=True)
-        dbias = None if self.how[1] == "none" else dbias.sum(dim=0)
-        return dx, dbias, dstrength.sum(dim=0), dnoise, dstyle
+        _, kind, factor, weight = self.how
+        strength = self.saved[2].reshape(1, -1, 1, 1) * (weight / factor)
+        dnoise = (dx * strength).sum(dim=1, keepdims=True)
+        dbias = None if kind == "none" else total(dbias, 0, 0)
+        return dx, dbias, total(dstrength, 0, 0), dnoise, dstyle
 
 
 class _StyledActivationGradient(_StyledActivation):
@@ -143,9 +151,12 @@ class _StyledActivationGradient(_StyledActivation):
 BIASES = ("none", "plain", "blurred")
 
 
-def styled_activation_plain(x, bias, strength, noise, style, eps=1e-5, kind="plain"):
+def styled_activation_plain(
+    x, bias, strength, noise, style, eps=1e-5, kind="plain", factor=1.0, weight=1.0
+):
     """`styled_activation` step by step; bias and strength (1 or n, c, 1, 1)."""
     n, c, h, w = x.shape
+    x, strength = factor * x, weight * strength
     if kind != "none":
         x = x + (bias * blurred_ones(h, w) if kind == "blurred" else bias)
     style = style.reshape(n, 2, c, 1, 1)
@@ -153,36 +164,30 @@ def styled_activation_plain(x, bias, strength, noise, style, eps=1e-5, kind="pla
     return style[:, 0] * x + style[:, 1]
 
 
-def styled_activation(x, bias, strength, noise, style, eps: float = 1e-5, kind: str = "plain"):
-    """gamma * instance_norm(leaky_relu(x + bias + strength * noise)) + beta: noise, activation and
-    equation 1 (figure 1b).
+def styled_activation(
+    x,
+    bias,
+    strength,
+    noise,
+    style,
+    eps: float = 1e-5,
+    kind: str = "plain",
+    factor: float = 1.0,
+    weight: float = 1.0,
+):
+    """gamma * instance_norm(leaky_relu(factor * x + bias + weight * strength * noise)) + beta:
+    noise, activation and equation 1 (figure 1b).
 
     x (n, c, h, w), bias and strength (c,), noise (n or 1, 1, h, w), style (n, 2c): all gamma, then
     all beta -> (n, c, h, w). eps: of the norm. kind: "blurred" for a bias that was added before the
     image was blurred, "none" for None.
     """
     n, c, h, w = x.shape
+    how = eps, kind, factor, weight
     if noise.shape[0] != n:
         noise = noise.broadcast([n, 1, h, w])
     bias = strength.detach() if kind == "none" else bias  # an operator has all its inputs
     if str(x.dtype) != "float32":
         bias, strength = (p.reshape(1, -1, 1, 1) for p in (bias, strength))
-        return styled_activation_plain(x, bias, strength, noise, style, eps, kind)
-    return _StyledActivation(eps, kind)(x, bias, strength, noise, style)
-
-
-def minibatch_stddev(x, group: int = 0):
-    """Appends a channel with one number: the mean over everything of the batch's standard deviation
-    (ProGAN, 3). With `group`, that of groups of so many: of 8 images 0 2 4 6 and 1 3 5 7.
-    """
-    n, c, h, w = x.shape
-    group = min(group or n, n)
-    if n % group:
-        raise ValueError(f"{n} images are no groups of {group}")
-    d = x.reshape(group, n // group, c, h, w)
-    d = d - d.mean(dim=0, keepdims=True)
-    deviation = jt.sqrt((d * d).mean(dim=0) + 1e-8).mean(dims=(2, 3)).mean(dim=1)  # (n / group,)
-    deviation = deviation.broadcast([group, n // group], [0]).reshape(n, 1, 1, 1)
-    padded = x.reindex([n, c + 1, h, w], ["i0", "i1", "i2", "i3"])  # a channel of zeros
-    last = np.arange(c + 1).reshape(1, -1, 1, 1) == c
-    return padded + deviation * jt.array(last.astype(str(x.dtype))).stop_grad()
+        return styled_activation_plain(x, bias, strength, noise, style, *how)
+    return _StyledActivation(*how)(x, bias, strength, noise, style)

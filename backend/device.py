@@ -297,6 +297,20 @@ def ready_cuda(extern) -> str:
     return ""
 
 
+def repeat_exactly(jt) -> None:
+    """Has cuDNN take the algorithm that it recommends of those that repeat their result bit by bit,
+    where else it would try which is fastest. On the CPU all do. Raises DeviceError.
+    """
+    if not jt.flags.use_cuda:
+        return
+    if not jittor_home.is_view(Path(jt.__file__)):
+        raise DeviceError(
+            "--deterministic needs the Jittor that this project knows: "
+            "pip install --no-deps -r requirements.txt"
+        )
+    jt.compile_extern.cudnn.set_algorithm_cache_size(0)  # nothing is tried, see jittor_edits.py
+
+
 def built_cores() -> List[Path]:
     """The compiled cores in Jittor's cache, one for each compiler, Python, CPU and CUDA."""
     return sorted(jittor_cache().glob("jt*/**/jittor_core*.so"))

@@ -11,6 +11,13 @@ class Edit(NamedTuple):
     new: str
 
 
+# In Jittor's convolutions: which of the algorithms that cuDNN found are good
+SUCCESSFUL = "if (perf_results[i].status == CUDNN_STATUS_SUCCESS){"
+REPEATABLE = """\
+if (perf_results[i].status == CUDNN_STATUS_SUCCESS
+                && (benchmark || (perf_results[i].determinism == CUDNN_DETERMINISTIC
+                && perf_results[i].memory <= mem_info.total_cuda_ram * max_workspace_ratio))){"""
+
 EDITS = (
     # Python 3.13: exec in a function no longer fills locals()
     Edit("jittor/compiler.py", "locals()[gen_name]", "sys.modules[gen_name]"),
@@ -331,6 +338,11 @@ inline void invalid_call(const char* why, const char* name="") {
         "jittor/src/parallel_compiler.cc",
         "#include <iomanip>\n",
         "#include <unistd.h>\n",
+    ),
+    # What was not tried, but recommended: only what repeats its result bit by bit
+    *(
+        Edit(f"jittor/extern/cuda/cudnn/ops/cudnn_{name}_op.cc", SUCCESSFUL, REPEATABLE)
+        for name in ("conv", "conv_backward_x", "conv_backward_w")
     ),
     # NumPy 2: a function's place in the table (in NumPy 1 MoveInto is there, which does the same),
     # the size of an item, and numbers as indices

@@ -107,6 +107,11 @@ def check_unedited(number: str) -> None:
         )
 
 
+def is_view(file: Path) -> bool:
+    """Whether a file of Jittor's is in an edited copy."""
+    return our_cache().resolve() in file.resolve().parents
+
+
 def make_view(site: Path) -> Optional[Path]:
     """The folder of the edited copy, made if it is not there; None where Jittor is used as it is.
 

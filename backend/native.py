@@ -92,8 +92,10 @@ def address(function: str) -> int:
 @functools.lru_cache(maxsize=None)
 def cuda_source(function: str) -> str:
     """The file that defines it. Jittor knows a kernel by its text, so that must be all of it."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(CUDA_SOURCES.glob("*.cuh"))]
-    return next(text for text in texts if f"void {function}(" in text)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in CUDA_SOURCES.glob("*.cuh")}
+    text = next(text for text in texts.values() if f"void {function}(" in text)
+    blocks = texts["blocks.cuh"].replace("#pragma once\n", "")
+    return text.replace('#include "blocks.cuh"\n', blocks)
 
 
 def call(function: str, inputs, shapes, *numbers) -> list:

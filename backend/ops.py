@@ -155,6 +155,13 @@ def conv2d(x, w, padding=0, scale: float = 1.0, stride: int = 1):
     return _Conv(stride, padding, False, scale)(x, w)
 
 
+def factors(scale: float):
+    """(the part of a factor that a convolution or product takes, what the operator after it has
+    to): CUDA's libraries take none.
+    """
+    return (1.0, scale) if jt.flags.use_cuda else (scale, 1.0)
+
+
 def blur_conv2d_avg_pool(x, w, scale: float = 1.0):
     """avg_pool2(conv2d(blur(x), scale * w, padding=1)) with 4 times fewer multiplications.
 

@@ -1,4 +1,4 @@
-"""Activations and norms against closed forms, to the second derivative."""
+"""Activations against closed forms, to the second derivative."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,6 @@ from oracle import assert_close, draw
 
 from backend import activations
 from backend.ops import jt
-
-
-def test_normalisations():
-    x = draw(3, 4, 5, 5) * 3 + 2
-    exact = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + 1e-5)
-    assert_close(activations.instance_norm(jt.array(x)), exact)
-    z = draw(3, 16)
-    assert_close(
-        activations.pixel_norm(jt.array(z)), z / np.sqrt((z**2).mean(1, keepdims=True) + 1e-8)
-    )
 
 
 def test_leaky_relu():
@@ -43,12 +33,13 @@ def edges(size):
     return line
 
 
-def layer(x, bias, strength, noise, style, eps, kind):
+def layer(x, bias, strength, noise, style, eps, kind, factor=1.0, weight=1.0):
     """Bias, noise, activation, norm, style in float64; also the slopes, and what the norm made."""
     n, c, h, w = x.shape
     x, bias, strength, noise, style = (
         v.astype("float64") for v in (x, bias, strength, noise, style)
     )
+    x, strength = factor * x, weight * strength
     if kind != "none":
         edge = np.outer(edges(h), edges(w)) if kind == "blurred" else 1
         x = x + bias.reshape(-1, 1, 1) * edge
@@ -99,6 +90,21 @@ def test_gradients_of_styled_activation(kind, shape):
         assert_close(ours, right, 1e-5)
 
 
+@pytest.mark.parametrize("factors", [(0.3, 1.0), (1.0, 0.7), (0.3, 0.7)])
+def test_factors_of_styled_activation(factors):
+    """Those of the image and of the noise, and what they do to the gradients."""
+    inputs, a = operands(2, 3, 6, 6), jt.array(draw(2, 3, 6, 6))
+    factor, weight = factors
+    variables = [jt.array(v) for v in inputs]
+    y = activations.styled_activation(*variables, 1e-5, "blurred", factor, weight)
+    assert_close(y, layer(*inputs, 1e-5, "blurred", factor, weight)[0])
+    found = jt.grad((a * y).sum(), variables)
+    scaled = [jt.array(v * f) for v, f in zip(inputs, (factor, 1, weight, 1, 1))]
+    y = activations.styled_activation(*scaled, 1e-5, "blurred")
+    for ours, plain, f in zip(found, jt.grad((a * y).sum(), scaled), (factor, 1, weight, 1, 1)):
+        assert_close(ours, f * plain.numpy(), 1e-5)
+
+
 @pytest.mark.parametrize("eps", [1e-5, 1e-8])
 @pytest.mark.parametrize("kind", ["none", "plain", "blurred"])
 def test_second_derivatives_of_styled_activation(kind, eps):
@@ -147,23 +153,26 @@ def test_styled_activation_differentiates_twice(eps):
     assert abs((dx * direction).sum() - exact) <= 1e-4 * abs(exact)
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 4, 6), (2, 40, 1, 1), (2, 3, 130, 128)])
-def test_biased_leaky_relu_and_its_derivatives(shape):
-    """Of sum(a y^2) / 2 the gradients are g = a s y and its sums, of sum(b g) + sum(v sums) they
-    are a s^2 (b + v) and its sums; s is the slope.
+@pytest.mark.parametrize("factor, slope", [(1.0, 0.2), (0.3, 0.2), (1.0, 1.0), (0.3, 1.0)])
+@pytest.mark.parametrize("shape", [(3, 5, 4, 6), (2, 40), (2, 3, 130, 128)])
+def test_biased_and_its_derivatives(shape, factor, slope):
+    """Of y = s (f x + bias) and sum(a y^2) / 2 the gradients are f g and the sums of g = a s y, of
+    sum(b f g) + sum(v sums) they are f a s^2 (f b + v) and the sums of that / f; s is the slope.
     """
     x, a, b = draw(*shape), draw(*shape), draw(*shape)
     bias, v = draw(shape[1]), draw(shape[1])
     variables = [jt.array(x), jt.array(bias)]
-    y = activations.biased_leaky_relu(*variables)
+    y = activations.biased(*variables, factor, slope)
     first = jt.grad((jt.array(a) * y**2).sum() / 2, variables)
     second = jt.grad((jt.array(b) * first[0]).sum() + (jt.array(v) * first[1]).sum(), variables)
-    s = x.astype("float64") + bias[:, None, None]
-    s = np.where(s > 0, 1, 0.2)
-    exact = s * (x + bias[:, None, None])
-    gradient, again = a * s * exact, a * s**2 * (b + v[:, None, None])
+    bias, v = (p.reshape(-1, *[1] * (len(shape) - 2)) for p in (bias, v))
+    exact = factor * x.astype("float64") + bias
+    s = np.where(exact > 0, 1, slope)
+    exact *= s
+    gradient, again = a * s * exact, a * s**2 * (factor * b + v)
+    rest = (0, *range(2, len(shape)))
     assert_close(y, exact)
-    assert_close(first[0], gradient)
-    assert_close(first[1], gradient.sum((0, 2, 3)), 1e-5)
-    assert_close(second[0], again)
-    assert_close(second[1], again.sum((0, 2, 3)), 1e-5)
+    assert_close(first[0], factor * gradient)
+    assert_close(first[1], gradient.sum(rest), 1e-5)
+    assert_close(second[0], factor * again)
+    assert_close(second[1], again.sum(rest), 1e-5)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from backend.activations import minibatch_stddev
 from backend.ops import jt
 from model import (
     AvgPool2d,
@@ -62,14 +61,6 @@ def test_one_operator_does_what_the_layers_do_in_turn(layers, shape):
         np.testing.assert_allclose(ours.numpy(), expected, atol=3e-6 * abs(expected).max())
 
 
-def test_minibatch_stddev():
-    x = draw(4, 6, 4, 4)
-    y = minibatch_stddev(jt.array(x)).numpy()
-    assert y.shape == (4, 7, 4, 4)
-    assert (y[:, :6] == x).all()
-    np.testing.assert_allclose(y[:, 6], np.sqrt(x.var(0) + 1e-8).mean(), rtol=1e-6)
-
-
 def bias_after_blur(*layers):
     layers = UpsamplingLayers(*layers, bias_after_blur=True)
     layers[-2].parts()[2].sync()
@@ -103,40 +94,3 @@ def test_a_bias_after_the_blur(layers):
     np.testing.assert_allclose(u.numpy(), (a * layers(x).numpy()).sum((0, 2, 3)), rtol=1e-4)
     second = jt.grad((u * u).sum() / 2, bias).numpy()
     np.testing.assert_allclose(second, u.numpy() * a.sum((0, 2, 3)), rtol=1e-4)
-
-
-def test_minibatch_stddev_of_groups():
-    x = draw(8, 3, 4, 4)
-    y = minibatch_stddev(jt.array(x), 4).numpy()
-    assert (y[:, :3] == x).all() and y.shape == (8, 4, 4, 4)
-    for first in (0, 1):
-        part = x[first::2]
-        expected = np.sqrt(part.var(0) + 1e-8).mean()
-        np.testing.assert_allclose(y[first::2, 3], expected, rtol=1e-6)
-    whole = minibatch_stddev(jt.array(x[:3]), 4).numpy()
-    np.testing.assert_allclose(whole[:, 3], np.sqrt(x[:3].var(0) + 1e-8).mean(), rtol=1e-6)
-
-
-@pytest.mark.parametrize("group", [0, 2])
-def test_minibatch_stddev_differentiates_twice(group):
-    """Of sum(b u^2), u the gradient in x of the weighted deviations, by finite differences. (With b
-    = 1 it would not change with x.)
-    """
-    x, a, (_, b, direction) = draw(4, 2, 3, 3), draw(4), draw(3, 4, 2, 3, 3)
-    groups = [slice(None)] if group == 0 else [slice(0, 4, 2), slice(1, 4, 2)]
-
-    def penalty(x):
-        u = np.zeros_like(x)
-        for part in groups:
-            d = x[part] - x[part].mean(0)
-            deviation = np.sqrt((d * d).mean(0) + 1e-8)
-            u[part] = a[part].sum() * d / deviation / len(d) / deviation.size
-        return (b * u * u).sum()
-
-    vx = jt.array(x)
-    score = minibatch_stddev(vx, group)[:, 2, 0, 0]
-    u = jt.grad((jt.array(a) * score).sum(), vx)
-    dx = jt.grad((jt.array(b) * u * u).sum(), vx).numpy()
-    x, h = x.astype("float64"), 1e-6
-    exact = (penalty(x + h * direction) - penalty(x - h * direction)) / (2 * h)
-    np.testing.assert_allclose((dx * direction).sum(), exact, rtol=1e-3)

@@ -27,7 +27,7 @@ def draw(*shape):
     return jt.array(rng.standard_normal(shape).astype("float32"))
 for c, o, size in ((5, 7, 8), (40, 40, 16), (90, 33, 32), (160, 150, 8), (520, 300, 4)):
     x, w, one, bias = draw(6, c, size, size), draw(o, c, 3, 3), draw(3, o, 1, 1), draw(o)
-    y = activations.biased_leaky_relu(ops.conv2d(x, w, 1), bias)
+    y = activations.biased(ops.conv2d(x, w, 1), bias, slope=0.2)
     noise = draw(6, 1, size, size)
     z = activations.styled_activation(y, bias, draw(o), noise, draw(6, 2 * o), kind="blurred")
     z = ops.conv2d(z, one)

@@ -13,7 +13,7 @@ import pytest
 from tiny import ROOT, TINY, assert_same_checkpoint
 
 import train
-from backend import activations
+from backend import norms
 from backend.ops import jt
 from dataset import image_order
 from pictures.store import LmdbWriter
@@ -75,14 +75,14 @@ def two(lmdb, tmp_path_factory):
 
 def test_two_follow_one(lmdb, two, tmp_path, monkeypatch):
     """The same weights but for rounding, from 4 to 16 px, once minibatch stddev is by process."""
-    whole = activations.minibatch_stddev
+    whole = norms.minibatch_stddev
 
     def by_process(x):
         parts = [whole(x[0::2]), whole(x[1::2])]
         n, c, h, w = x.shape
         return jt.stack(parts, dim=1).reshape(n, c + 1, h, w)
 
-    monkeypatch.setattr(activations, "minibatch_stddev", by_process)
+    monkeypatch.setattr(norms, "minibatch_stddev", by_process)
     options = [lmdb, "--expname", str(tmp_path), *TINY, "--max_iters", "20"]
     assert train.main(options) == 0
     names = sorted(p.name for p in (two / "checkpoint").iterdir())

@@ -5,6 +5,7 @@ A discriminator loss comes in three parts (real, fake, penalty), to be summed.
 """
 
 from backend import device
+from backend.sums import mean, total
 
 jt = device.load()
 
@@ -19,7 +20,7 @@ def squared_gradient_norm(scores, images):
     parameters.
     """
     gradient = jt.grad(scores.sum(), images)
-    return (gradient * gradient).sum(dims=(1, 2, 3))
+    return total(gradient * gradient, 1)
 
 
 def r1_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
@@ -28,13 +29,13 @@ def r1_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
     """
     real = real.clone()
     scores = score(real)
-    penalty = gamma / 2 * squared_gradient_norm(scores, real).mean() if gamma else jt.zeros(1)
-    return softplus(-scores).mean(), softplus(score(fake)).mean(), penalty
+    penalty = gamma / 2 * mean(squared_gradient_norm(scores, real)) if gamma else jt.zeros(1)
+    return mean(softplus(-scores)), mean(softplus(score(fake))), penalty
 
 
 def r1_generator(scores):
     """Non-saturating: softplus(-score)."""
-    return softplus(-scores).mean()
+    return mean(softplus(-scores))
 
 
 def wgan_gp_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
@@ -46,13 +47,13 @@ def wgan_gp_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
     scores = score(real)
     between = eps * real + (1 - eps) * fake
     norm = jt.sqrt(squared_gradient_norm(score(between), between))
-    penalty = gamma * ((norm - 1) ** 2).mean()
-    return 0.001 * (scores**2).mean() - scores.mean(), score(fake).mean(), penalty
+    penalty = gamma * mean((norm - 1) ** 2)
+    return 0.001 * mean(scores**2) - mean(scores), mean(score(fake)), penalty
 
 
 def wgan_gp_generator(scores):
     """-mean score."""
-    return -scores.mean()
+    return -mean(scores)
 
 
 LOSSES = {

@@ -7,39 +7,45 @@
 #include "pool.h"
 
 namespace kernels {
-namespace leaky {
+namespace biased {
 
-// Slope 0.2 below zero.
-inline float relu(float x) { return std::max(x, 0.2f * x); }
-inline float slope(float y) { return y > 0 ? 1.f : 0.2f; }
+// Leaky ReLU, and its slope where it made y. A slope of 1 below zero: none.
+inline float relu(float x, float slope = 0.2f) { return std::max(x, slope * x); }
+inline float bent(float y, float slope = 0.2f) { return y > 0 ? 1.f : slope; }
 
-// dy times 1 where y is positive, else 0.2
-inline void slopes(const float* y, const float* dy, float* dx, I size) {
+// dy times the factor and the slope at y
+inline void slopes(const float* y, const float* dy, float* dx, I size, float factor, float slope) {
   share(size, 65536, [&](I i, I end) {
-    for (; i < end; i++) dx[i] = dy[i] * slope(y[i]);
+    for (; i < end; i++) dx[i] = factor * dy[i] * bent(y[i], slope);
   });
 }
 
-// x (n, c, size), bias (c) -> relu(x + bias)
-inline void forward(const float* x, const float* bias, float* y, I N, I C, I size) {
+// x (n, c, size), bias (c) -> relu(factor * x + bias)
+inline void forward(const float* x, const float* bias, float* y, I N, I C, I size, float factor,
+    float slope) {
   share(N * C, std::max<I>(1, 16384 / size), [&](I first, I end) {
     for (I plane = first; plane < end; plane++) {
       const float b = bias[plane % C], *in = x + plane * size;
       float* out = y + plane * size;
-      for (I i = 0; i < size; i++) out[i] = relu(in[i] + b);
+      for (I i = 0; i < size; i++) out[i] = relu(factor * in[i] + b, slope);
     }
   });
 }
 
 // y as `forward` made it, dy -> dx (n, c, size), dbias (c)
-inline void gradient(const float* y, const float* dy, float* dx, float* dbias, I N, I C, I size) {
+inline void gradient(const float* y, const float* dy, float* dx, float* dbias, I N, I C, I size,
+    float factor, float slope) {
   share(C, std::max<I>(1, 16384 / (N * size)), [&](I first, I end) {
     for (I c = first; c < end; c++) {
       double sum = 0;
       for (I n = 0; n < N; n++) {
         const I place = (n * C + c) * size;
         float part = 0;
-        for (I i = place; i < place + size; i++) part += dx[i] = dy[i] * slope(y[i]);
+        for (I i = place; i < place + size; i++) {
+          const float d = dy[i] * bent(y[i], slope);
+          part += d;
+          dx[i] = factor * d;
+        }
         sum += part;
       }
       dbias[c] = sum;
@@ -47,7 +53,7 @@ inline void gradient(const float* y, const float* dy, float* dx, float* dbias, I
   });
 }
 
-}  // namespace leaky
+}  // namespace biased
 
 // Bias, noise, leaky ReLU, instance norm, scale and shift per image and channel.
 namespace styled {
@@ -61,6 +67,7 @@ struct Layer {
   I N, C, H, W;
   float eps;
   Bias kind;
+  float factor, weight;  // of x and of the noise's strength
 
   I size() const { return H * W; }
   // Of the plane's image, style's gamma; beta is C further.
@@ -69,17 +76,17 @@ struct Layer {
 
   // The plane's activations, and their mean and 1 / deviation
   void activate(I plane, float* z, float& mean, float& scale) const {
-    const float *from = x + plane * size(), *random = noise_of(plane), s = strength[plane % C];
+    const float *from = x + plane * size(), *random = noise_of(plane), s = weight * strength[plane % C];
     const float b = kind == NONE ? 0 : bias[plane % C];
     const I rows = kind == BLURRED ? H : 1, length = size() / rows;
     float sum = 0, squares = 0;
     for (I r = 0; r < rows; r++) {
       const float whole = kind == BLURRED ? b * edge(r, H) : b;
       float* row = z + r * length;
-      for (I i = 0, j = r * length; i < length; i++, j++) row[i] = from[j] + s * random[j] + whole;
+      for (I i = 0, j = r * length; i < length; i++, j++) row[i] = factor * from[j] + s * random[j] + whole;
       if (kind == BLURRED) row[0] -= 0.25f * whole, row[length - 1] -= 0.25f * whole;
     }
-    for (I i = 0; i < size(); i++) sum += z[i] = leaky::relu(z[i]);
+    for (I i = 0; i < size(); i++) sum += z[i] = biased::relu(z[i]);
     mean = sum / size();
     for (I i = 0; i < size(); i++) squares += (z[i] - mean) * (z[i] - mean);
     scale = 1 / std::sqrt(squares / size() + eps);
@@ -134,8 +141,11 @@ inline void gradient(const Layer& layer, const float* dy, float* dx, float* dsty
       const float factor = layer.style[gamma] * scale, a = along * scale * scale / size,
                   b = shift / size;
       for (I i = 0; i < size; i++)
-        out[i] = factor * (d[i] - b - a * (out[i] - mean)) * leaky::slope(out[i]);
+        out[i] = factor * (d[i] - b - a * (out[i] - mean)) * biased::bent(out[i]);
       layer.share_of(plane, out, dbias[plane], dstrength[plane]);
+      dstrength[plane] *= layer.weight;
+      if (layer.factor != 1)
+        for (I i = 0; i < size; i++) out[i] *= layer.factor;
     }
   });
 }

@@ -48,9 +48,9 @@ def styled():
     for n, c, h, w in SHAPES:
         for number, kind in enumerate(("none", "plain", "blurred")):
             inputs = operands(n, c, h, w)
-            variables, numbers = [jt.array(x) for x in inputs], (n, c, h, w, 1e-5, number)
+            variables, numbers = [jt.array(x) for x in inputs], (n, c, h, w, 1e-5, number, 0.5, 2.0)
             y = call("styled_forward", variables, [[n, c, h, w]], *numbers)[0].numpy()
-            exact = layer(*inputs, 1e-5, kind)[0]
+            exact = layer(*inputs, 1e-5, kind, 0.5, 2.0)[0]
             assert np.abs(y - exact).max() <= 3e-6 * np.abs(exact).max()
             shapes = [[n, c, h, w], [n, 2 * c], [n, c], [n, c]]
             dy = jt.array(np.ones((n, c, h, w), "float32"))
@@ -60,7 +60,7 @@ def styled():
             assert all(np.isfinite(x.numpy()).all() for x in sums)
 
 
-def leaky():
+def biased():
     import numpy as np
     import oracle
 
@@ -69,15 +69,49 @@ def leaky():
 
     for n, c, h, w in SHAPES:
         x, bias, dy = oracle.draw(n, c, h, w), oracle.draw(c), oracle.draw(n, c, h, w)
-        exact = x.astype("float64") + bias.reshape(-1, 1, 1)
-        slope = np.where(exact > 0, 1, 0.2)
+        exact = 0.5 * x.astype("float64") + bias.reshape(-1, 1, 1)
+        slope, numbers = np.where(exact > 0, 1, 0.2), (n, c, h * w, 0.5, 0.2)
         vy, vdy = jt.array((slope * exact).astype("float32")), jt.array(dy)
-        y = call("leaky_forward", [jt.array(x), jt.array(bias)], [x.shape], n, c, h * w)[0]
+        y = call("biased_forward", [jt.array(x), jt.array(bias)], [x.shape], *numbers)[0]
         oracle.assert_close(y, slope * exact)
-        dx, dbias = call("leaky_gradient", [vy, vdy], [x.shape, [c]], n, c, h * w)
-        oracle.assert_close(dx, slope * dy)
+        dx, dbias = call("biased_gradient", [vy, vdy], [x.shape, [c]], *numbers)
+        oracle.assert_close(dx, 0.5 * slope * dy)
         oracle.assert_close(dbias, (slope * dy).sum((0, 2, 3)), 1e-5)
-        oracle.assert_close(call("leaky_slope", [vy, vdy], [x.shape], x.size)[0], slope * dy)
+        dx = call("biased_slope", [vy, vdy], [x.shape], x.size, 0.5, 0.2)[0]
+        oracle.assert_close(dx, 0.5 * slope * dy)
+
+
+def norms():
+    import numpy as np
+    import oracle
+    from test_norms import unit
+
+    from backend.native import call
+    from backend.ops import jt
+
+    for n, c, h, w in SHAPES:
+        z, dz = oracle.draw(n, c * h), oracle.draw(n, c * h)
+        vz, vdz = jt.array(z), jt.array(dz)
+        y, dx = unit(z, dz)
+        oracle.assert_close(call("pixel_norm_forward", [vz], [z.shape], n, c * h)[0], y, 3e-6)
+        found = call("pixel_norm_gradient", [vz, vdz], [z.shape], n, c * h)[0]
+        oracle.assert_close(found, dx, 1e-5)
+        x, dy = oracle.draw(n, c, h, w), oracle.draw(n, c + 1, h, w)
+        vx, vdy, numbers = jt.array(x), jt.array(dy), (n, 1, c, h * w)
+        y = call("stddev_forward", [vx], [dy.shape], *numbers)[0].numpy()
+        mean = np.sqrt(x.astype("float64").var(0) + 1e-8).mean()
+        assert (y[:, :c] == x).all() and np.abs(y[:, c] - mean).max() <= 3e-6 * mean
+        found = [call("stddev_gradient", [vx, vdy], [x.shape], *numbers)[0]]
+        found += call("stddev_second", [vx, vdy, vx], [dy.shape, x.shape], *numbers)
+        assert all(np.isfinite(a.numpy()).all() for a in found)
+        if n > 1:
+            scale = dy[:, c].sum() / (n * x[0].size)
+            exact = dy[:, :c] + scale * (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-8)
+            oracle.assert_close(found[0], exact, 1e-4)
+        for shape in ((n, c, h * w), (1, n * c, h * w), (n * c, h * w, 1)):
+            total = call("totals", [jt.array(x)], [[shape[0], shape[2]]], *shape)[0]
+            exact = x.astype("float64").reshape(shape).sum(1)
+            assert np.abs(total.numpy() - exact).max() <= 1e-6 * np.abs(x).sum()
 
 
 def updates():
@@ -121,7 +155,7 @@ def test_the_guards_are_there():
     assert guarded("past_the_end(1)").returncode != 0
 
 
-@pytest.mark.parametrize("kernel", ["smooth", "styled", "leaky", "updates"])
+@pytest.mark.parametrize("kernel", ["smooth", "styled", "biased", "norms", "updates"])
 def test_kernels_stay_inside(kernel):
     done = guarded(f"{kernel}()")
     assert done.returncode == 0, done.stdout

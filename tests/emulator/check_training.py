@@ -59,6 +59,17 @@ def test_a_run_goes_on_exactly(run, lmdb, tmp_path):
     assert_same_checkpoint(checkpoint(run[0]), checkpoint(tmp_path))
 
 
+@pytest.mark.parametrize("loss", ["r1", "wgan-gp"])
+def test_a_deterministic_run_goes_on_to_the_bit(lmdb, tmp_path, monkeypatch, loss):
+    """With blocks, threads and cuDNN's atomic sums in an order of chance."""
+    monkeypatch.setenv("EMU_SHUFFLE", "1")
+    options = ["--loss", loss, "--mixing", "--deterministic"]
+    train_on("cuda", lmdb, tmp_path / "whole", ITERATIONS, *options)
+    train_on("cuda", lmdb, tmp_path / "parts", 4, *options)
+    train_on("cuda", lmdb, tmp_path / "parts", ITERATIONS, "--ckpt", "latest", "--deterministic")
+    assert_same_checkpoint(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts"))
+
+
 @pytest.mark.parametrize("script", ["generate.py", "style_mixing.py"])
 def test_figures_are_the_cpus(script, run, tmp_path):
     for name in ("cpu", "cuda"):

@@ -1,78 +1,21 @@
-// What stands around the convolutions on a GPU, as ../layers.h has it on a CPU. No atomic sums: the
-// order of every addition is fixed, so that a run repeats itself.
+// What stands around the convolutions on a GPU, as ../layers.h has it on a CPU.
 
-#include <cuda_runtime.h>
+#include "blocks.cuh"
 
 namespace layers {
 
-typedef long long I;
+using namespace blocks;
 
-__device__ inline float relu(float x) { return fmaxf(x, 0.2f * x); }
-__device__ inline float slope(float y) { return y > 0 ? 1.f : 0.2f; }
-
-// Threads for a plane of so many numbers, whole warps
-inline int threads_for(I size) {
-  return size <= 128 ? 32 : size <= 1024 ? 128 : size <= 16384 ? 256 : 1024;
-}
-
-// Moments of pairs (x, d) in one pass (Chan, Golub, LeVeque 1979): count, means, sums of
-// (x - mean)^2 and of (x - mean) (d - mean of d)
-struct Moments {
-  float count, x, d, squares, products;
-
-  __device__ void add(float value, float other) {
-    count += 1;
-    const float by = 1 / count, dx = value - x, dd = other - d;
-    x += dx * by;
-    d += dd * by;
-    squares += dx * (value - x);
-    products += dx * (other - d);
-  }
-
-  __device__ void add(const Moments& m) {
-    const float all = count + m.count;
-    if (all == 0) return;
-    const float part = m.count / all, dx = m.x - x, dd = m.d - d;
-    squares += m.squares + dx * dx * count * part;
-    products += m.products + dx * dd * count * part;
-    x += dx * part;
-    d += dd * part;
-    count = all;
-  }
-
-  __device__ Moments of_lane(int lanes_down) const {
-    return {__shfl_down_sync(~0u, count, lanes_down), __shfl_down_sync(~0u, x, lanes_down),
-        __shfl_down_sync(~0u, d, lanes_down), __shfl_down_sync(~0u, squares, lanes_down),
-        __shfl_down_sync(~0u, products, lanes_down)};
-  }
-};
-
-struct Sum {
-  double value;
-  __device__ void add(const Sum& s) { value += s.value; }
-  __device__ Sum of_lane(int lanes_down) const {
-    return {__shfl_down_sync(~0u, value, lanes_down)};
-  }
-};
-
-// All of the block's, in every thread
-template <class T>
-__device__ T of_block(T mine) {
-  __shared__ T of_warps[32];
-  for (int lanes = 16; lanes; lanes /= 2) mine.add(mine.of_lane(lanes));
-  if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = mine;
-  __syncthreads();
-  T all = of_warps[0];
-  for (int i = 1; i < blockDim.x / 32; i++) all.add(of_warps[i]);
-  return all;
-}
+__device__ inline float relu(float x, float slope = 0.2f) { return fmaxf(x, slope * x); }
+__device__ inline float bent(float y, float slope = 0.2f) { return y > 0 ? 1.f : slope; }
 
 // What a block makes of its plane, see styled::Layer in ../layers.h
 struct Layer {
   const float *x, *bias, *strength, *noise, *style;  // (n, c, h, w), (c), (c), (n, h, w), (n, 2, c)
   int C, H, W;
   float eps;
-  int kind;  // of bias: none, plain, blurred with its image
+  int kind;              // of bias: none, plain, blurred with its image
+  float factor, weight;  // of x and of the noise's strength
 
   __device__ I size() const { return (I)H * W; }
   __device__ I gamma() const { return blockIdx.x / C * 2 * C + blockIdx.x % C; }
@@ -88,7 +31,7 @@ struct Layer {
   __device__ float random(int i) const { return noise[blockIdx.x / C * size() + i]; }
   __device__ float operator()(int i) const {
     const int channel = blockIdx.x % C;
-    float z = x[here() + i] + strength[channel] * random(i);
+    float z = factor * x[here() + i] + weight * strength[channel] * random(i);
     if (kind) z += bias[channel] * edge(i);
     return relu(z);
   }
@@ -120,7 +63,8 @@ __global__ void style_gradient(Layer z, const float* dy, float* dx, float* dstyl
   Sum of_bias = {}, of_strength = {};
   for (int i = threadIdx.x; i < z.size(); i += blockDim.x) {
     const float value = z(i), d = dy[z.here() + i] - moments.d - along * (value - moments.x);
-    const float d_here = dx[z.here() + i] = factor * d * slope(value);
+    const float d_here = factor * d * bent(value);
+    dx[z.here() + i] = z.factor * d_here;
     of_bias.value += d_here * z.edge(i);
     of_strength.value += d_here * z.random(i);
   }
@@ -129,44 +73,48 @@ __global__ void style_gradient(Layer z, const float* dy, float* dx, float* dstyl
   of_strength = of_block(of_strength);
   if (threadIdx.x == 0) {
     dbias[blockIdx.x] = of_bias.value;
-    dstrength[blockIdx.x] = of_strength.value;
+    dstrength[blockIdx.x] = z.weight * of_strength.value;
   }
 }
 
 // x (n, c, size), bias (c)
-__global__ void add_and_bend(const float* x, const float* bias, float* y, int C, I size, I total) {
+__global__ void add_and_bend(const float* x, const float* bias, float* y, int C, I size, I total,
+    float factor, float slope) {
   const I i = blockIdx.x * (I)blockDim.x + threadIdx.x;
-  if (i < total) y[i] = relu(x[i] + bias[i / size % C]);
+  if (i < total) y[i] = relu(factor * x[i] + bias[i / size % C], slope);
 }
 
 // One block for each channel
 __global__ void bent_gradient(const float* y, const float* dy, float* dx, float* dbias, int N,
-    int C, I size) {
+    int C, I size, float factor, float slope) {
   Sum sum = {};
   for (int n = 0; n < N; n++) {
     const I plane = (n * (I)C + blockIdx.x) * size;
     float part = 0;
-    for (I i = plane + threadIdx.x; i < plane + size; i += blockDim.x)
-      part += dx[i] = dy[i] * slope(y[i]);
+    for (I i = plane + threadIdx.x; i < plane + size; i += blockDim.x) {
+      const float d = dy[i] * bent(y[i], slope);
+      part += d;
+      dx[i] = factor * d;
+    }
     sum.value += part;
   }
   sum = of_block(sum);
   if (threadIdx.x == 0) dbias[blockIdx.x] = sum.value;
 }
 
-__global__ void bend(const float* y, const float* dy, float* dx, I total) {
+__global__ void bend(const float* y, const float* dy, float* dx, I total, float factor,
+    float slope) {
   const I i = blockIdx.x * (I)blockDim.x + threadIdx.x;
-  if (i < total) dx[i] = dy[i] * slope(y[i]);
+  if (i < total) dx[i] = factor * dy[i] * bent(y[i], slope);
 }
-
-inline unsigned blocks(I total) { return (total + 255) / 256; }
 
 }  // namespace layers
 
-// Of x, bias, strength, noise, style; numbers: n, c, h, w, eps, kind of bias
+// Of x, bias, strength, noise, style; numbers: n, c, h, w, eps, kind of bias, factors
 layers::Layer layer_of(const float* const* from, const double* numbers) {
   const int c = numbers[1], h = numbers[2], w = numbers[3], kind = numbers[5];
-  return {from[0], from[1], from[2], from[3], from[4], c, h, w, (float)numbers[4], kind};
+  return {from[0], from[1], from[2], from[3], from[4], c, h, w, (float)numbers[4], kind,
+      (float)numbers[6], (float)numbers[7]};
 }
 
 void styled_forward(const float* const* from, float* const* to, const double* numbers) {
@@ -181,20 +129,23 @@ void styled_gradient(const float* const* from, float* const* to, const double* n
   style_gradient<<<planes, threads>>>(layer_of(from, numbers), from[5], to[0], to[1], to[2], to[3]);
 }
 
-void leaky_forward(const float* const* from, float* const* to, const double* numbers) {
+// Numbers: n, c, size, factor, slope
+void biased_forward(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
   const I size = numbers[2], total = numbers[0] * numbers[1] * size;
-  add_and_bend<<<blocks(total), 256>>>(from[0], from[1], to[0], numbers[1], size, total);
+  add_and_bend<<<for_each(total), 256>>>(from[0], from[1], to[0], numbers[1], size, total,
+      numbers[3], numbers[4]);
 }
 
-void leaky_gradient(const float* const* from, float* const* to, const double* numbers) {
+void biased_gradient(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
   const I size = numbers[2];
   bent_gradient<<<numbers[1], threads_for(size * (I)numbers[0])>>>(from[0], from[1], to[0], to[1],
-      numbers[0], numbers[1], size);
+      numbers[0], numbers[1], size, numbers[3], numbers[4]);
 }
 
-void leaky_slope(const float* const* from, float* const* to, const double* numbers) {
+// Numbers: how many, factor, slope
+void biased_slope(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
-  bend<<<blocks(numbers[0]), 256>>>(from[0], from[1], to[0], numbers[0]);
+  bend<<<for_each(numbers[0]), 256>>>(from[0], from[1], to[0], numbers[0], numbers[1], numbers[2]);
 }

@@ -2,7 +2,11 @@
 // Descriptors, sizes and ranges are checked as cuDNN documents them; other functions are not there.
 #include <cudnn.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <numeric>
+#include <random>
+#include <vector>
 
 #include "blas.h"
 #include "runtime.h"
@@ -119,8 +123,24 @@ void columns(const Shape& s, float* x, float* column) {
 
 enum Kind { FORWARD, DATA, FILTER };
 
+// As cuDNN documents it: these add up by atomic operations
+bool deterministic(Kind kind, int algo) {
+  if (kind == DATA) return algo != CUDNN_CONVOLUTION_BWD_DATA_ALGO_0;
+  return kind == FORWARD ||
+      (algo != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 && algo != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3);
+}
+
+// The order in which n images are added up
+std::vector<int> order(int n, bool fixed) {
+  static std::mt19937 chance{std::random_device{}()};
+  std::vector<int> all(n);
+  std::iota(all.begin(), all.end(), 0);
+  if (!fixed && emu_set("EMU_SHUFFLE")) std::shuffle(all.begin(), all.end(), chance);
+  return all;
+}
+
 // Writes alpha * result + beta * before to the third
-void convolve(Kind kind, Shape s, float alpha, float beta, const float* x, const float* f,
+void convolve(Kind kind, int algo, Shape s, float alpha, float beta, const float* x, const float* f,
     const float* y, float* out) {
   const size_t outputs = kind == FORWARD ? s.y() : kind == DATA ? s.x() : s.f();
   std::vector<float> result(outputs, 0.f), column(s.column());
@@ -129,7 +149,7 @@ void convolve(Kind kind, Shape s, float alpha, float beta, const float* x, const
   if (kind != FILTER) fs = rounded(f, s.f(), s.tf32);
   if (kind != FORWARD) ys = rounded(y, s.y(), s.tf32);
   const int cg = s.c / s.groups, kg = s.k / s.groups, taps = cg * s.r * s.s, places = s.p * s.q;
-  for (int n = 0; n < s.n; n++)
+  for (int n : order(s.n, deterministic(kind, algo)))
     for (int g = 0; g < s.groups; g++) {
       const size_t at_x = (size_t(n) * s.c + g * cg) * s.h * s.w, at_f = size_t(g) * kg * taps;
       const size_t at_y = (size_t(n) * s.k + g * kg) * places;
@@ -149,16 +169,17 @@ void convolve(Kind kind, Shape s, float alpha, float beta, const float* x, const
   for (size_t i = 0; i < outputs; i++) out[i] = alpha * result[i] + (beta ? beta * out[i] : 0);
 }
 
-void submit(const char* who, Kind kind, const Shape& s, const void* alpha, const void* beta,
-    const void* x, const void* f, const void* y) {
+void submit(const char* who, Kind kind, int algo, const Shape& s, const void* alpha,
+    const void* beta, const void* x, const void* f, const void* y) {
   emu_need(who, "x", x, s.x() * 4);
   emu_need(who, "filter", f, s.f() * 4);
   emu_need(who, "y", y, s.y() * 4);
   emu_count(who + std::string(s.tf32 ? " in tf32" : ""));
   const float a = *(const float*)alpha, b = *(const float*)beta;
   auto* out = (float*)(kind == FORWARD ? y : kind == DATA ? x : f);
-  emu_enqueue(
-      [=]() { convolve(kind, s, a, b, (const float*)x, (const float*)f, (const float*)y, out); });
+  emu_enqueue([=]() {
+    convolve(kind, algo, s, a, b, (const float*)x, (const float*)f, (const float*)y, out);
+  });
 }
 
 // Which algorithms there are, roughly as on a GPU: FFT without stride, Winograd for 3x3 without
@@ -205,6 +226,8 @@ cudnnStatus_t algorithms(
     p.algo = (decltype(p.algo))algo;
     p.status = workspace(kind, s, algo, &p.memory);
     if (p.status == CUDNN_STATUS_SUCCESS && p.memory > room) continue;
+    p.determinism =
+        deterministic(kind, algo) ? CUDNN_DETERMINISTIC : CUDNN_NON_DETERMINISTIC;
     p.time = 1;
     if (p.status == CUDNN_STATUS_SUCCESS) perf[(*found)++] = p;
   }
@@ -307,7 +330,7 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t h, const void* alpha,
   Shape s;
   OK_OR_RETURN(shape(s, h, xd, fd, c, yd));
   OK_OR_RETURN(check_workspace(__func__, FORWARD, s, algo, ws, bytes));
-  submit(__func__, FORWARD, s, alpha, beta, x, f, y);
+  submit(__func__, FORWARD, algo, s, alpha, beta, x, f, y);
   return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t h,
@@ -318,7 +341,7 @@ cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t h,
   const float one = 1, zero = 0;
   OK_OR_RETURN(shape(s, h, xd, fd, c, yd));
   emu_need(__func__, "workspace", ws, bytes);
-  submit(__func__, FORWARD, s, &one, &zero, x, f, y);
+  submit(__func__, FORWARD, 0, s, &one, &zero, x, f, y);
   emu_wait();
   return algorithms(FORWARD, s, wanted, found, perf, CUDNN_CONVOLUTION_FWD_ALGO_COUNT, bytes);
 }
@@ -348,7 +371,7 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t h, const void* alpha,
   Shape s;
   OK_OR_RETURN(shape(s, h, dxd, fd, c, dyd));
   OK_OR_RETURN(check_workspace(__func__, DATA, s, algo, ws, bytes));
-  submit(__func__, DATA, s, alpha, beta, dx, f, dy);
+  submit(__func__, DATA, algo, s, alpha, beta, dx, f, dy);
   return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnFindConvolutionBackwardDataAlgorithmEx(cudnnHandle_t h,
@@ -360,7 +383,7 @@ cudnnStatus_t cudnnFindConvolutionBackwardDataAlgorithmEx(cudnnHandle_t h,
   const float one = 1, zero = 0;
   OK_OR_RETURN(shape(s, h, dxd, fd, c, dyd));
   emu_need(__func__, "workspace", ws, bytes);
-  submit(__func__, DATA, s, &one, &zero, dx, f, dy);
+  submit(__func__, DATA, 0, s, &one, &zero, dx, f, dy);
   emu_wait();
   return algorithms(DATA, s, wanted, found, perf, CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT, bytes);
 }
@@ -391,7 +414,7 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t h, const void* alpha,
   Shape s;
   OK_OR_RETURN(shape(s, h, xd, fd, c, dyd));
   OK_OR_RETURN(check_workspace(__func__, FILTER, s, algo, ws, bytes));
-  submit(__func__, FILTER, s, alpha, beta, x, f, dy);
+  submit(__func__, FILTER, algo, s, alpha, beta, x, f, dy);
   return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnFindConvolutionBackwardFilterAlgorithmEx(cudnnHandle_t h,
@@ -403,7 +426,7 @@ cudnnStatus_t cudnnFindConvolutionBackwardFilterAlgorithmEx(cudnnHandle_t h,
   const float one = 1, zero = 0;
   OK_OR_RETURN(shape(s, h, xd, fd, c, dyd));
   emu_need(__func__, "workspace", ws, bytes);
-  submit(__func__, FILTER, s, &one, &zero, x, f, dy);
+  submit(__func__, FILTER, 0, s, &one, &zero, x, f, dy);
   emu_wait();
   return algorithms(FILTER, s, wanted, found, perf, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_COUNT, bytes);
 }
