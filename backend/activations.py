@@ -6,7 +6,7 @@ from backend import device
 from backend.native import call
 from backend.norms import instance_norm
 from backend.ops import blurred_ones
-from backend.sums import total
+from backend.sums import over_images
 
 jt = device.load()
 
@@ -121,8 +121,8 @@ class _StyledActivation(jt.Function):
         _, kind, factor, weight = self.how
         strength = self.saved[2].reshape(1, -1, 1, 1) * (weight / factor)
         dnoise = (dx * strength).sum(dim=1, keepdims=True)
-        dbias = None if kind == "none" else total(dbias, 0, 0)
-        return dx, dbias, total(dstrength, 0, 0), dnoise, dstyle
+        dbias, dstrength = over_images(dbias, dstrength)
+        return dx, None if kind == "none" else dbias, dstrength, dnoise, dstyle
 
 
 class _StyledActivationGradient(_StyledActivation):

@@ -266,9 +266,10 @@ def load(choice="auto", say=None, precision="float32", threads: Optional[int] = 
         reason = reason or "Jittor was built without CUDA"
         if choice == "cuda":
             raise DeviceError(f"--device cuda: {reason}")
+    problem = ""
     if fresh or choice != "auto":
         jt.flags.use_cuda = int(choice != "cpu" and bool(jt.has_cuda))
-    problem = ready_cuda(jt.compile_extern) if jt.flags.use_cuda else ""
+        problem = ready_cuda(jt.compile_extern) if jt.flags.use_cuda else ""
     if problem:
         jt.flags.use_cuda, reason = 0, problem
         if choice == "cuda":

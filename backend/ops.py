@@ -237,7 +237,7 @@ class _Matmul(jt.Function):
 
 def linear(x, w, scale: float = 1.0):
     """x (n, c), w (o, c) -> scale * x @ w transposed (n, o)."""
-    if jt.flags.use_cuda:  # outside, where Jittor fuses it with what follows
+    if jt.flags.use_cuda and scale != 1:  # outside, where Jittor fuses it with what follows
         return _Matmul(False, True)(x, w) * scale
     return _Matmul(False, True, scale)(x, w)
 
@@ -277,15 +277,45 @@ def blurred_ones(h: int, w: int):
     return jt.array(np.outer(rows, columns)[None, None]).stop_grad()
 
 
+class _Pool(jt.Function):
+    """Sums of 2x2 cells times scale, (n, c, 2h, 2w) -> (n, c, h, w), on CUDA in a fixed order."""
+
+    def __init__(self, scale: float):
+        self.scale = scale
+
+    def execute(self, x):
+        n, c, h, w = x.shape
+        shape = [n, c, h // 2, w // 2]
+        return call("pool", [x], [shape], n * c, h // 2, w // 2, self.scale)[0]
+
+    def grad(self, dy):
+        return _Unpool(self.scale)(dy)
+
+
+class _Unpool(_Pool):
+    """The adjoint."""
+
+    def execute(self, x):
+        n, c, h, w = x.shape
+        return call("unpool", [x], [[n, c, 2 * h, 2 * w]], n * c, h, w, self.scale)[0]
+
+    def grad(self, dy):
+        return _Pool(self.scale)(dy)
+
+
 def upsample2(x):
     """Nearest neighbour: (n, c, h, w) -> (n, c, 2h, 2w)."""
     n, c, h, w = x.shape
+    if jt.flags.use_cuda and str(x.dtype) == "float32":
+        return _Unpool(1.0)(x)
     return x.reshape(n, c, h, 1, w, 1).broadcast([n, c, h, 2, w, 2]).reshape(n, c, 2 * h, 2 * w)
 
 
 def avg_pool2(x):
     """Mean of 2x2 cells: (n, c, 2h, 2w) -> (n, c, h, w)."""
     n, c, h, w = x.shape
+    if jt.flags.use_cuda and str(x.dtype) == "float32":
+        return _Pool(0.25)(x)
     return x.reshape(n, c, h // 2, 2, w // 2, 2).mean(dims=(3, 5))
 
 

@@ -10,15 +10,17 @@ from backend.native import call
 jt = device.load()
 
 
-class _Total(jt.Function):
-    """(n, m, k) -> (n, k), the sum over m"""
+class _Totals(jt.Function):
+    """(n, m, k) -> (n, k), the sum over m, of one or two arrays"""
 
-    def execute(self, x):
-        self.shape = n, m, k = x.shape
-        return call("totals", [x], [[n, k]], n, m, k)[0]
+    def execute(self, *arrays):
+        n, self.m, k = arrays[0].shape
+        found = call("totals", arrays, [[n, k]] * len(arrays), n, self.m, k, len(arrays))
+        return tuple(found) if len(found) > 1 else found[0]
 
-    def grad(self, dy):
-        return _Repeat(self.shape[1])(dy)
+    def grad(self, *gradients):
+        found = [None if dy is None else _Repeat(self.m)(dy) for dy in gradients]
+        return tuple(found) if len(found) > 1 else found[0]
 
 
 class _Repeat(jt.Function):
@@ -32,7 +34,7 @@ class _Repeat(jt.Function):
         return x.reshape(n, 1, k).broadcast([n, self.m, k])
 
     def grad(self, dy):
-        return _Total()(dy)
+        return _Totals()(dy)
 
 
 def ordered(x) -> bool:
@@ -48,7 +50,15 @@ def total(x, first: int = 0, last: int = -1):
     if ordered(x):
         return x.sum(dims=tuple(range(first, last + 1))).reshape(left)
     n, m, k = (int(np.prod(p)) for p in (shape[:first], shape[first : last + 1], shape[last + 1 :]))
-    return _Total()(x.reshape(n, m, k)).reshape(left)
+    return _Totals()(x.reshape(n, m, k)).reshape(left)
+
+
+def over_images(x, y):
+    """Sums over the first axis of two arrays (n, c): (c,) each."""
+    if ordered(x):
+        return x.sum(dim=0), y.sum(dim=0)
+    found = _Totals()(*(a.reshape(1, *a.shape) for a in (x, y)))
+    return tuple(a.reshape(-1) for a in found)
 
 
 def mean(x):

@@ -11,6 +11,7 @@ from toolkits import put_cudnn, put_toolkit, put_wheels, script
 
 from backend import cuda_home, device
 from backend.device import Driver, Gpu
+from backend.disk import our_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 H100 = Gpu("NVIDIA H100", (9, 0))
@@ -353,3 +354,17 @@ def test_native_of_cuda_that_does_not_load_is_named(name):
     exact = f"{name} does not load: lib{name}.so.9: cannot open shared object file"
     assert device.ready_cuda(extern) == exact and extern.sizes == []
     assert device.ready_cuda(cuda_libraries(name)) == f"{name} does not load: RuntimeError"
+
+
+@pytest.mark.parametrize("cuda, ours", [(0, False), (1, True), (1, False)])
+def test_repeating_exactly(cuda, ours):
+    """A CPU does so anyway; on CUDA it takes the edited Jittor, which is told to try nothing."""
+    extern, folder = cuda_libraries(), our_cache() if ours else ROOT
+    flags, file = SimpleNamespace(use_cuda=cuda), str(folder / "a" / "jittor" / "__init__.py")
+    jt = SimpleNamespace(flags=flags, __file__=file, compile_extern=extern)
+    if cuda and not ours:
+        with pytest.raises(device.DeviceError, match="--deterministic needs the Jittor"):
+            device.repeat_exactly(jt)
+    else:
+        device.repeat_exactly(jt)
+    assert extern.sizes == ([0] if cuda and ours else [])

@@ -109,6 +109,20 @@ def test_total(axes):
     assert_close(jt.grad((g * g).sum() / 2, vx), np.broadcast_to(again, x.shape), 1e-5)
 
 
+def test_over_images():
+    x, y, a, b = (draw(4, 5) for _ in range(4))
+    vx, vy = jt.array(x), jt.array(y)
+    sums_x, sums_y = sums.over_images(vx, vy)
+    assert_close(sums_x, x.astype("float64").sum(0))
+    assert_close(sums_y, y.astype("float64").sum(0))
+    found = jt.grad((jt.array(a[0]) * sums_x + jt.array(b[0]) * sums_y).sum(), [vx, vy])
+    assert_close(found[0], np.broadcast_to(a[0], (4, 5)))
+    assert_close(found[1], np.broadcast_to(b[0], (4, 5)))
+    assert_close(
+        jt.grad((jt.array(b[0]) * sums.over_images(vx, vy)[1]).sum(), vy), found[1].numpy()
+    )
+
+
 def test_mean():
     x = draw(3, 4) + 1
     vx = jt.array(x)

@@ -114,6 +114,25 @@ def test_resampling():
     assert (ops.avg_pool2(jt.array(up)).numpy() == x).all()
 
 
+def test_resampling_differentiates_twice():
+    """Of sum(a y^2) / 2 the gradient is g, the adjoint of a y, of sum(g^2) / 2 that of a y(g)."""
+    x, a, b = draw(2, 3, 6, 4), draw(2, 3, 12, 8), draw(2, 3, 3, 2)
+
+    def up(x):
+        return x.astype("float64").repeat(2, 2).repeat(2, 3)
+
+    for ours, exact, adjoint, weight in (
+        (ops.upsample2, up, lambda x: 4 * pooled(x), a),
+        (ops.avg_pool2, pooled, lambda x: up(x) / 4, b),
+    ):
+        vx = jt.array(x)
+        g = jt.grad((jt.array(weight) * ours(vx) ** 2).sum() / 2, vx)
+        gradient = adjoint(weight * exact(x.astype("float64")))
+        assert_close(g, gradient)
+        second = adjoint(weight * exact(gradient))
+        assert_close(jt.grad((g * g).sum() / 2, vx), second)
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 20])
 def test_upsample_conv2d_blur_equals_its_three_steps(size):
     x, w = draw(2, 6, size, size), draw(4, 6, 3, 3)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import ROOT, TINY, assert_same_checkpoint
+from tiny import ROOT, TINY, assert_same_checkpoint, run_train
 
 import prepare_data
 import train
@@ -77,6 +77,12 @@ def starts(folder):
     """How many starts of a run the log tells of."""
     log = folder / "log.jsonl"
     return log.read_text().count('"config"') if log.exists() else 0
+
+
+def test_a_cpu_is_deterministic_anyway(lmdb, reference, tmp_path):
+    run_train(lmdb, tmp_path, *TINY, "--max_iters", "20", "--deterministic")
+    name = "checkpoint/000020.model"
+    assert_same_checkpoint(reference / name, tmp_path / name)
 
 
 def test_killed_at_random_moments_it_always_goes_on(lmdb, tmp_path):

@@ -31,11 +31,17 @@ def smooth():
     import oracle
 
     from backend import ops
+    from backend.native import call
 
     for shape in SHAPES:
         x = oracle.draw(*shape)
         for adjoint, exact in ((False, oracle.smooth), (True, oracle.smooth_adjoint)):
             oracle.assert_close(ops._smooth(ops.jt.array(x), adjoint, 3.0), 3 * exact(x))
+        wide, numbers = x.repeat(2, 2).repeat(2, 3), (shape[0] * shape[1], *shape[2:])
+        found = call("unpool", [ops.jt.array(x)], [wide.shape], *numbers, 2.0)[0]
+        assert (found.numpy() == 2 * wide).all()
+        found = call("pool", [ops.jt.array(wide)], [x.shape], *numbers, 0.25)[0]
+        assert (found.numpy() == x).all()
 
 
 def styled():
@@ -97,7 +103,7 @@ def norms():
         found = call("pixel_norm_gradient", [vz, vdz], [z.shape], n, c * h)[0]
         oracle.assert_close(found, dx, 1e-5)
         x, dy = oracle.draw(n, c, h, w), oracle.draw(n, c + 1, h, w)
-        vx, vdy, numbers = jt.array(x), jt.array(dy), (n, 1, c, h * w)
+        vx, vdx, vdy, numbers = jt.array(x), jt.array(-x), jt.array(dy), (n, 1, c, h * w)
         y = call("stddev_forward", [vx], [dy.shape], *numbers)[0].numpy()
         mean = np.sqrt(x.astype("float64").var(0) + 1e-8).mean()
         assert (y[:, :c] == x).all() and np.abs(y[:, c] - mean).max() <= 3e-6 * mean
@@ -109,9 +115,11 @@ def norms():
             exact = dy[:, :c] + scale * (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-8)
             oracle.assert_close(found[0], exact, 1e-4)
         for shape in ((n, c, h * w), (1, n * c, h * w), (n * c, h * w, 1)):
-            total = call("totals", [jt.array(x)], [[shape[0], shape[2]]], *shape)[0]
-            exact = x.astype("float64").reshape(shape).sum(1)
-            assert np.abs(total.numpy() - exact).max() <= 1e-6 * np.abs(x).sum()
+            for arrays in ([vx], [vdx, vx]):
+                size = [[shape[0], shape[2]]] * len(arrays)
+                total = call("totals", arrays, size, *shape, len(arrays))[-1]
+                exact = x.astype("float64").reshape(shape).sum(1)
+                assert np.abs(total.numpy() - exact).max() <= 1e-6 * np.abs(x).sum()
 
 
 def updates():

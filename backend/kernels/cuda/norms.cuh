@@ -112,8 +112,16 @@ __global__ void deviation_second(Group group, const float* dy, const float* v, f
   group.fill_channel(ddy, of_block(sum).value / ((float)group.size() * members));
 }
 
+// Up to two arrays of one shape, a row of blocks for each
+struct Two {
+  const float* x[2];
+  float* y[2];
+};
+
 // x (n, m) -> (n)
-__global__ void row_totals(const float* x, float* y, I m) {
+__global__ void row_totals(Two two, I m) {
+  const float* x = two.x[blockIdx.y];
+  float* y = two.y[blockIdx.y];
   Sum sum = {};
   for (I i = threadIdx.x; i < m; i += blockDim.x) sum.value += x[blockIdx.x * m + i];
   sum = of_block(sum);
@@ -121,7 +129,9 @@ __global__ void row_totals(const float* x, float* y, I m) {
 }
 
 // x (n, m, k) -> (n, k)
-__global__ void column_totals(const float* x, float* y, I m, I k, I total) {
+__global__ void column_totals(Two two, I m, I k, I total) {
+  const float* x = two.x[blockIdx.y];
+  float* y = two.y[blockIdx.y];
   const I i = blockIdx.x * (I)blockDim.x + threadIdx.x;
   if (i >= total) return;
   double sum = 0;
@@ -164,10 +174,12 @@ void stddev_second(const float* const* from, float* const* to, const double* num
       from[2], to[0], to[1]);
 }
 
-// Numbers: n, m, k
+// Numbers: n, m, k, how many arrays
 void totals(const float* const* from, float* const* to, const double* numbers) {
   using namespace norms;
   const I n = numbers[0], m = numbers[1], k = numbers[2];
-  if (k == 1) row_totals<<<n, threads_for(m)>>>(from[0], to[0], m);
-  else column_totals<<<for_each(n * k), 256>>>(from[0], to[0], m, k, n * k);
+  const int count = numbers[3];
+  const Two two = {{from[0], from[count - 1]}, {to[0], to[count - 1]}};
+  if (k == 1) row_totals<<<dim3(n, count), threads_for(m)>>>(two, m);
+  else column_totals<<<dim3(for_each(n * k), count), 256>>>(two, m, k, n * k);
 }

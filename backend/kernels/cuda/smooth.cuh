@@ -49,6 +49,20 @@ __global__ void smooth_columns(const float* x, float* y, int h, int w, int bands
   }
 }
 
+// x (planes, 2h, 2w) -> y (planes, h, w): sums of 2x2 neighbours times scale. total: numbers of y
+__global__ void sum_cells(const float* x, float* y, int w, I total, float scale) {
+  const I i = blockIdx.x * (I)blockDim.x + threadIdx.x;
+  if (i >= total) return;
+  x += i / w * 4 * w + i % w * 2;
+  y[i] = scale * ((x[0] + x[1]) + (x[2 * w] + x[2 * w + 1]));
+}
+
+// The adjoint: x (planes, h, w) -> y (planes, 2h, 2w)
+__global__ void fill_cells(const float* x, float* y, int w, I total, float scale) {
+  const I i = blockIdx.x * (I)blockDim.x + threadIdx.x;
+  if (i < total) y[i] = scale * x[i / (4 * w) * w + i % (2 * w) / 2];
+}
+
 }  // namespace smoothing
 
 // Numbers: planes, h, w, what to multiply with, whether it is the adjoint
@@ -60,4 +74,17 @@ void smooth(const float* const* from, float* const* to, const double* numbers) {
   const I threads = I(numbers[0]) * bands * ow;
   smooth_columns<<<(threads + 255) / 256, 256>>>(from[0], to[0], h, w, bands, threads,
       numbers[3] / 64, adjoint);
+}
+
+// Numbers: planes, h, w of y, what to multiply with
+void pool(const float* const* from, float* const* to, const double* numbers) {
+  const smoothing::I total = numbers[0] * numbers[1] * numbers[2];
+  smoothing::sum_cells<<<(total + 255) / 256, 256>>>(from[0], to[0], numbers[2], total, numbers[3]);
+}
+
+// Numbers: planes, h, w of x, what to multiply with
+void unpool(const float* const* from, float* const* to, const double* numbers) {
+  const smoothing::I total = 4 * numbers[0] * numbers[1] * numbers[2];
+  smoothing::fill_cells<<<(total + 255) / 256, 256>>>(from[0], to[0], numbers[2], total,
+      numbers[3]);
 }
