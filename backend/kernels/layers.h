@@ -20,9 +20,35 @@ inline void slopes(const float* y, const float* dy, float* dx, I size, float fac
   });
 }
 
+// The same of single numbers, c side by side
+inline void forward_rows(const float* x, const float* bias, float* y, I N, I C, float factor,
+    float slope) {
+  share(N, std::max<I>(1, 16384 / C), [&](I first, I end) {
+    for (I n = first; n < end; n++) {
+      const float* in = x + n * C;
+      float* out = y + n * C;
+      for (I c = 0; c < C; c++) out[c] = relu(factor * in[c] + bias[c], slope);
+    }
+  });
+}
+
+inline void gradient_rows(const float* y, const float* dy, float* dx, float* dbias, I N, I C,
+    float factor, float slope) {
+  share(C, std::max<I>(16, 16384 / N), [&](I first, I end) {
+    std::fill(dbias + first, dbias + end, 0);
+    for (I place = 0; place < N * C; place += C)
+      for (I c = first; c < end; c++) {
+        const float d = dy[place + c] * bent(y[place + c], slope);
+        dbias[c] += d;
+        dx[place + c] = factor * d;
+      }
+  });
+}
+
 // x (n, c, size), bias (c) -> relu(factor * x + bias)
 inline void forward(const float* x, const float* bias, float* y, I N, I C, I size, float factor,
     float slope) {
+  if (size == 1) return forward_rows(x, bias, y, N, C, factor, slope);
   share(N * C, std::max<I>(1, 16384 / size), [&](I first, I end) {
     for (I plane = first; plane < end; plane++) {
       const float b = bias[plane % C], *in = x + plane * size;
@@ -35,6 +61,7 @@ inline void forward(const float* x, const float* bias, float* y, I N, I C, I siz
 // y as `forward` made it, dy -> dx (n, c, size), dbias (c)
 inline void gradient(const float* y, const float* dy, float* dx, float* dbias, I N, I C, I size,
     float factor, float slope) {
+  if (size == 1) return gradient_rows(y, dy, dx, dbias, N, C, factor, slope);
   share(C, std::max<I>(1, 16384 / (N * size)), [&](I first, I end) {
     for (I c = first; c < end; c++) {
       double sum = 0;
