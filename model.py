@@ -52,13 +52,10 @@ class EqualLR(nn.Module):
         self.scale = math.sqrt(2 / np.prod(shape[1:]))
 
 
-def column(bias):
-    """(c,) as it is added to images: (1, c, 1, 1)"""
-    return bias.reshape(1, -1, 1, 1)
-
-
 class EqualConv2d(nn.Module):
-    """k x k convolution, "same" padding unless given. (n, c_in, h, w) -> (n, c_out, h', w')"""
+    """k x k convolution, "same" padding unless given. (n, c_in, h, w) -> (n, c_out, h', w'); slope:
+    below zero, of an activation.
+    """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, padding=None):
         self.conv = EqualLR(c_out, c_in, kernel, kernel)
@@ -75,66 +72,59 @@ class EqualConv2d(nn.Module):
         return ops.conv2d(x, w, self.padding, taken), bias, "plain", left
 
     def execute(self, x, slope: float = 1.0):
-        """slope: below zero, of an activation"""
         y, bias, _, factor = self.without_bias(x)
         return activations.biased(y, bias, factor, slope)
 
 
-class FusedUpsample(nn.Module):
-    """Upsample and EqualConv2d with one stored kernel, (in, out, 3, 3), from 128 px on (ProGAN's
-    fused scaling, a fourth of the other's values). (n, c_in, h, w) -> (n, c_out, 2h, 2w)
-    """
+class FusedConv2d(nn.Module):
+    """A 3x3 convolution that resamples, with one kernel: from 128 px on (ProGAN)."""
 
     def __init__(self, c_in: int, c_out: int):
-        self.weight = jt.randn((c_in, c_out, 3, 3))
+        self.weight = jt.randn((*((c_in, c_out) if self.in_first else (c_out, c_in)), 3, 3))
         self.bias = jt.zeros(c_out)
         self.scale = math.sqrt(2 / (c_in * 9))
 
     def parts(self):
+        """(weight, scale, bias (c_out,))"""
         return self.weight, self.scale, self.bias
 
-    def execute(self, x):
-        w, scale, bias = self.parts()
-        return ops.conv2d(ops.upsample2(x), ops.turn(w), 1, scale / 4) + column(bias)
 
+class FusedUpsample(FusedConv2d):
+    """Upsample and EqualConv2d, a fourth as large: (n, c_in, h, w) -> (n, c_out, 2h, 2w)"""
 
-class FusedDownsample(nn.Module):
-    """EqualConv2d and AvgPool2d with one stored kernel, (out, in, 3, 3), from 128 px on.
-    (n, c_in, 2h, 2w) -> (n, c_out, h, w)
-    """
-
-    def __init__(self, c_in: int, c_out: int):
-        self.weight = jt.randn((c_out, c_in, 3, 3))
-        self.bias = jt.zeros(c_out)
-        self.scale = math.sqrt(2 / (c_in * 9))
-
-    def parts(self):
-        return self.weight, self.scale, self.bias
+    in_first = True
 
     def execute(self, x):
-        w, scale, bias = self.parts()
-        return ops.avg_pool2(ops.conv2d(x, w, 1, scale)) + column(bias)
+        y = ops.conv2d(ops.upsample2(x), ops.turn(self.weight), 1, self.scale / 4)
+        return activations.biased(y, self.bias)
+
+
+class FusedDownsample(FusedConv2d):
+    """EqualConv2d and AvgPool2d: (n, c_in, 2h, 2w) -> (n, c_out, h, w)"""
+
+    in_first = False
+
+    def execute(self, x):
+        y = ops.avg_pool2(ops.conv2d(x, self.weight, 1, self.scale))
+        return activations.biased(y, self.bias)
 
 
 class Upsample(nn.Module):
     """Nearest neighbour: (n, c, h, w) -> (n, c, 2h, 2w)"""
 
-    def execute(self, x):
-        return ops.upsample2(x)
+    execute = staticmethod(ops.upsample2)
 
 
 class AvgPool2d(nn.Module):
     """Mean of 2x2 cells: (n, c, 2h, 2w) -> (n, c, h, w)"""
 
-    def execute(self, x):
-        return ops.avg_pool2(x)
+    execute = staticmethod(ops.avg_pool2)
 
 
 class Blur(nn.Module):
     """Binomial filter [1 2 1] x [1 2 1] / 16 around each up- and downsampling (section 2)."""
 
-    def execute(self, x):
-        return ops.blur(x)
+    execute = staticmethod(ops.blur)
 
 
 class UpsamplingLayers(nn.Sequential):
@@ -156,7 +146,8 @@ class UpsamplingLayers(nn.Sequential):
 
     def execute(self, x):
         y, bias, kind, _ = self.without_bias(x)
-        return y + column(bias) * (ops.blurred_ones(*y.shape[2:]) if kind == "blurred" else 1)
+        bias = bias.reshape(1, -1, 1, 1)
+        return y + (bias * ops.blurred_ones(*y.shape[2:]) if kind == "blurred" else bias)
 
 
 class DownsamplingLayers(nn.Sequential):
@@ -178,13 +169,12 @@ class ActivatedConv2d(nn.Sequential):
 
 
 class EqualLinear(nn.Module):
-    """(n, c_in) -> (n, c_out)"""
+    """(n, c_in) -> (n, c_out); slope: below zero, of an activation."""
 
     def __init__(self, c_in: int, c_out: int):
         self.linear = EqualLR(c_out, c_in)
 
     def execute(self, x, slope: float = 1.0):
-        """slope: below zero, of an activation"""
         taken, left = ops.factors(self.linear.scale)
         y = ops.linear(x, self.linear.weight_orig, taken)
         return activations.biased(y, self.linear.bias, left, slope)
@@ -193,21 +183,17 @@ class EqualLinear(nn.Module):
 class LeakyReLU(nn.Module):
     """Slope 0.2 below zero."""
 
-    def execute(self, x):
-        return activations.leaky_relu(x)
+    execute = staticmethod(activations.leaky_relu)
 
 
 class PixelNorm(nn.Module):
     """Each latent to unit mean square (ProGAN, section 4.2): (n, c) -> (n, c)"""
 
-    def execute(self, x):
-        return norms.pixel_norm(x)
+    execute = staticmethod(norms.pixel_norm)
 
 
 class MappingLayers(nn.Sequential):
-    """(PixelNorm, EqualLinear, LeakyReLU, EqualLinear, LeakyReLU, ...), bias and LeakyReLU by one
-    operator.
-    """
+    """(PixelNorm, EqualLinear, LeakyReLU, ...), bias and LeakyReLU by one operator."""
 
     def execute(self, x):
         x = self[0](x)
@@ -225,10 +211,6 @@ class NoiseInjection(nn.Module):
         self.weight_orig = jt.zeros((1, channels, 1, 1))
         self.scale = math.sqrt(2 / channels)
 
-    def strength(self):
-        """(channels,), to be used times `scale`"""
-        return self.weight_orig.reshape(-1)
-
 
 class AdaptiveInstanceNorm(nn.Module):
     """Equation 1: each channel normalised, then scaled and shifted by the style. With what is
@@ -243,7 +225,7 @@ class AdaptiveInstanceNorm(nn.Module):
     def execute(self, conv, inject, x, noise, w):
         """What it makes of `inject(conv(x), noise)`."""
         x, bias, kind, factor = conv.without_bias(x)
-        parts = (x, bias, inject.strength(), noise, self.style(w))
+        parts = (x, bias, inject.weight_orig.reshape(-1), noise, self.style(w))
         return activations.styled_activation(*parts, self.eps, kind, factor, inject.scale)
 
 

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Sequence
+from typing import Dict, Sequence
 
 import numpy as np
 
@@ -90,12 +90,17 @@ def address(function: str) -> int:
 
 
 @functools.lru_cache(maxsize=None)
-def cuda_source(function: str) -> str:
-    """The file that defines it. Jittor knows a kernel by its text, so that must be all of it."""
+def cuda_sources() -> Dict[str, str]:
+    """The files by name, with what they include: Jittor knows a kernel by its text alone."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in CUDA_SOURCES.glob("*.cuh")}
-    text = next(text for text in texts.values() if f"void {function}(" in text)
-    blocks = texts["blocks.cuh"].replace("#pragma once\n", "")
-    return text.replace('#include "blocks.cuh"\n', blocks)
+    blocks = texts.pop("blocks.cuh").replace("#pragma once\n", "")
+    return {k: text.replace('#include "blocks.cuh"\n', blocks) for k, text in texts.items()}
+
+
+@functools.lru_cache(maxsize=None)
+def cuda_source(function: str) -> str:
+    """The file that defines it."""
+    return next(text for text in cuda_sources().values() if f"void {function}(" in text)
 
 
 def call(function: str, inputs, shapes, *numbers) -> list:

@@ -103,14 +103,15 @@ struct Layer {
 
   // The plane's activations, and their mean and 1 / deviation
   void activate(I plane, float* z, float& mean, float& scale) const {
-    const float *from = x + plane * size(), *random = noise_of(plane), s = weight * strength[plane % C];
-    const float b = kind == NONE ? 0 : bias[plane % C];
+    const float *from = x + plane * size(), *random = noise_of(plane);
+    const float s = weight * strength[plane % C], b = kind == NONE ? 0 : bias[plane % C];
     const I rows = kind == BLURRED ? H : 1, length = size() / rows;
     float sum = 0, squares = 0;
     for (I r = 0; r < rows; r++) {
       const float whole = kind == BLURRED ? b * edge(r, H) : b;
       float* row = z + r * length;
-      for (I i = 0, j = r * length; i < length; i++, j++) row[i] = factor * from[j] + s * random[j] + whole;
+      for (I i = 0, j = r * length; i < length; i++, j++)
+        row[i] = factor * from[j] + s * random[j] + whole;
       if (kind == BLURRED) row[0] -= 0.25f * whole, row[length - 1] -= 0.25f * whole;
     }
     for (I i = 0; i < size(); i++) sum += z[i] = biased::relu(z[i]);

@@ -157,21 +157,25 @@ norms::Group group_of(const float* const* from, const double* numbers) {
   return {from[0], (int)numbers[0], (int)numbers[1], (int)numbers[2], (int)numbers[3]};
 }
 
+// All of a multiprocessor's: there are few groups
+int threads_of(const norms::Group& group) {
+  return group.C * group.plane < 1024 ? blocks::threads_for(group.C * group.plane) : 1024;
+}
+
 void stddev_forward(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  norms::deviations<<<group.groups, blocks::threads_for(16 * numbers[2])>>>(group, to[0]);
+  norms::deviations<<<group.groups, threads_of(group)>>>(group, to[0]);
 }
 
 void stddev_gradient(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  norms::deviation_gradients<<<group.groups, blocks::threads_for(16 * numbers[2])>>>(group, from[1],
-      to[0]);
+  norms::deviation_gradients<<<group.groups, threads_of(group)>>>(group, from[1], to[0]);
 }
 
 void stddev_second(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  norms::deviation_second<<<group.groups, blocks::threads_for(16 * numbers[2])>>>(group, from[1],
-      from[2], to[0], to[1]);
+  norms::deviation_second<<<group.groups, threads_of(group)>>>(group, from[1], from[2], to[0],
+      to[1]);
 }
 
 // Numbers: n, m, k, how many arrays
