@@ -38,17 +38,20 @@ class _Slope(jt.Function):
 class _LeakyReLU(jt.Function):
     """Keeps its output alone: that tells the slope too."""
 
+    def __init__(self, slope: float):
+        self.slope = slope
+
     def execute(self, x):
-        self.y = jt.maximum(x, SLOPE * x)
+        self.y = jt.maximum(x, self.slope * x)
         return self.y
 
     def grad(self, dy):
-        return _Slope(self.y, 1.0, SLOPE)(dy)
+        return _Slope(self.y, 1.0, self.slope)(dy)
 
 
-def leaky_relu(x):
-    """Slope 0.2 below zero."""
-    return _LeakyReLU()(x)
+def leaky_relu(x, slope: float = SLOPE):
+    """x, times slope below zero."""
+    return _LeakyReLU(slope)(x)
 
 
 class _Biased(jt.Function):
@@ -58,7 +61,7 @@ class _Biased(jt.Function):
         self.how = factor, slope
 
     def execute(self, x, bias):
-        n, c, *size = x.shape
+        n, c = x.shape[:2]
         numbers = (n, c, x.numel() // (n * c), *self.how)
         y = call("biased_forward", [x, bias], [x.shape], *numbers)[0]
         self.y = None if self.how[1] == 1 else y
@@ -75,7 +78,7 @@ class _BiasedGradient(jt.Function):
         self.y, self.how = y, (factor, slope)
 
     def execute(self, dy):
-        n, c, *size = dy.shape
+        n, c = dy.shape[:2]
         inputs = [dy if self.y is None else self.y, dy]
         numbers = (n, c, dy.numel() // (n * c), *self.how)
         return tuple(call("biased_gradient", inputs, [dy.shape, [c]], *numbers))
@@ -95,7 +98,7 @@ def biased(x, bias, factor: float = 1.0, slope: float = 1.0):
     if str(x.dtype) == "float32":
         return _Biased(factor, slope)(x, bias)
     y = factor * x + bias.reshape(1, -1, *[1] * (x.ndim - 2))
-    return y if slope == 1 else leaky_relu(y)
+    return y if slope == 1 else leaky_relu(y, slope)
 
 
 class _StyledActivation(jt.Function):
