@@ -19,10 +19,10 @@ import os
 
 from backend import terminal
 from backend.terminal import UsageError
+from data.sizes import image_size, step_of
 from formats import pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS, PARTS
-from pictures.sizes import image_size, step_of
 from training.checkpoint import ALONE, check_parameters, config_of, read_checkpoint
 from training.resume import take_optimizer
 from training.schedule import WAYS

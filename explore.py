@@ -24,7 +24,7 @@ import webbrowser
 
 from backend import children, device, terminal
 from backend.terminal import UsageError, UserError, number
-from pictures.sizes import image_size
+from data.sizes import image_size
 from training import signals
 
 OLDEST = (3, 10)  # of the Pythons that Gradio takes

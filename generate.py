@@ -29,15 +29,15 @@ from tqdm import tqdm
 
 from backend import device, terminal
 from backend.terminal import UsageError, number, seed_number
+from data.prefetch import in_order
+from data.sizes import SIZES, image_size, joined, step_of
+from figures import latents
+from figures.animation import import_ffmpeg, save_animation
+from figures.artist import Artist
+from figures.changes import CHANGES, add_changes, change, level_range
+from figures.figures import FIGURES, PSIS, animation, mixing, sample_seeds, seeds_of
+from figures.grid import make_grid, save_png, stack, to_bytes
 from formats.files import CheckpointError
-from pictures import latents
-from pictures.animation import import_ffmpeg, save_animation
-from pictures.artist import Artist
-from pictures.changes import CHANGES, add_changes, change, level_range
-from pictures.figures import FIGURES, PSIS, animation, mixing, sample_seeds, seeds_of
-from pictures.grid import make_grid, save_png, stack, to_bytes
-from pictures.prefetch import in_order
-from pictures.sizes import SIZES, image_size, joined, step_of
 
 MOST_IMAGES = 10**7
 WRITERS = 8  # threads that wait for the disk

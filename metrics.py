@@ -24,12 +24,12 @@ from typing import NamedTuple
 
 from backend import device, terminal
 from backend.terminal import UsageError, UserError, number, seed_number
+from data.sizes import image_size
+from figures.grid import save_png
 from generate import new_artist
-from pictures.chart import chart
-from pictures.grid import save_png
-from pictures.quality import METRICS, Judge, Request, metric_list, settled
-from pictures.sets import Folder, open_data
-from pictures.sizes import image_size
+from quality.chart import chart
+from quality.judge import METRICS, Judge, Request, metric_list, settled
+from quality.sets import Folder, open_data
 from training.checkpoint import read_checkpoint
 
 

@@ -15,8 +15,9 @@ from typing import Dict
 
 import numpy as np
 
-from backend import activations, device, norms, ops
-from backend.sums import repeated
+from backend import device
+from operators import activations, norms, ops
+from operators.sums import repeated
 
 jt = device.load()
 nn = jt.nn

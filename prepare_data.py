@@ -34,13 +34,13 @@ from tqdm import tqdm
 
 from backend import machine, terminal
 from backend.terminal import UsageError, number, printable
-from pictures.choice import Choice
-from pictures.reading import error_text
-from pictures.sizes import SIZES, joined
-from pictures.sources import Digits, open_source
-from pictures.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
-from pictures.symbols import SYMBOL_COUNT, Symbols
-from pictures.workers import results
+from data.choice import Choice
+from data.reading import error_text
+from data.sizes import SIZES, joined
+from data.sources import Digits, open_source
+from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
+from data.symbols import SYMBOL_COUNT, Symbols
+from data.workers import results
 
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either

@@ -25,14 +25,14 @@ from tqdm import tqdm
 
 from backend import device, terminal
 from backend.terminal import UsageError, UserError, number, seed_number
+from data.sizes import image_size
+from figures import latents
+from figures.animation import import_ffmpeg, save_animation
+from figures.grid import make_grid, save_png
+from figures.projection import Settings, project, psnr, read_target
 from formats.features import find_weights
 from formats.files import CheckpointError
 from generate import load_network
-from pictures import latents
-from pictures.animation import import_ffmpeg, save_animation
-from pictures.grid import make_grid, save_png
-from pictures.projection import Settings, project, psnr, read_target
-from pictures.sizes import image_size
 
 FRAMES, FPS = 60, 20  # of an animation: at most, and a second
 
@@ -69,7 +69,7 @@ def load_lpips(weights):
     """The distance with those weights; None of None."""
     if weights is None:
         return None
-    from pictures.lpips import LPIPS  # imports Jittor
+    from quality.lpips import LPIPS  # imports Jittor
 
     return LPIPS(weights)
 

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from backend import terminal
 from backend.terminal import number
+from figures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
+from figures.grid import save_png, stack
 from generate import add_image_options, new_artist, notes
-from pictures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
-from pictures.grid import save_png, stack
 
 
 def figure(artist, options):

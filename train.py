@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
+import argparse
 import contextlib
 import functools
 import json
@@ -34,9 +35,10 @@ from tqdm import tqdm
 from backend import device, terminal
 from backend.disk import locked
 from backend.terminal import UsageError
-from dataset import batches
-from pictures.grid import save_grid
-from pictures.store import DataError, open_pictures
+from data.batches import batches
+from data.store import DataError, open_pictures
+from figures.grid import save_grid
+from quality.measuring import Measuring, add_measuring_options, requested
 from training import memory, signals
 from training.folder import (
     check_finite,
@@ -47,8 +49,7 @@ from training.folder import (
     writing,
 )
 from training.history import MARK, History
-from training.measuring import Measuring, requested
-from training.options import configuration, parser
+from training.options import configuration, run_parser
 from training.resume import check_growth, continued_run, find_checkpoints, is_complete
 from training.schedule import Config, ends_stage, images_at, phase_at
 
@@ -350,8 +351,14 @@ def start(args) -> int:
         return run_in(args, folder)
 
 
+def parser() -> argparse.ArgumentParser:
+    p = run_parser(__doc__)
+    add_measuring_options(p)
+    return p
+
+
 def main(argv=None) -> int:
-    return terminal.run("train.py", start, lambda: parser(__doc__), argv)
+    return terminal.run("train.py", start, parser, argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-"""What the programs stand on: how numbers are computed (the device, its operators and kernels, the
-processes of mpirun), and how a command talks to the person who typed it. Imports no other room;
-whoever needs Jittor gets it from `device.py`.
+"""On what machine, with which Jittor: the device, Jittor's copy and caches, CUDA, the processes of
+mpirun, disk and terminal. Imports no other room; whoever needs Jittor gets it from `device.py`.
 """

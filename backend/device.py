@@ -20,11 +20,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
-from backend import cuda_home, jittor_home, machine, native
+from backend import cuda_home, jittor_home, machine
 from backend.cuda_home import Cuda, Unusable, ask
 from backend.disk import our_cache
 from backend.jittor_home import DeviceError, jittor_cache
 from backend.terminal import number
+from operators import native
 
 CHOICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32")

@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare_data  # noqa: E402
 from backend.terminal import number  # noqa: E402
-from pictures.encode import resize  # noqa: E402
-from pictures.store import open_pictures  # noqa: E402
+from data.encode import resize  # noqa: E402
+from data.store import open_pictures  # noqa: E402
 
 SIDE = 1024
 TO_128 = "8,16,32,64,128"
@@ -176,7 +176,7 @@ def compare_preparation(args, folder):
 
 def reading_speed(pictures, size, batch, count):
     """images/s of the batches of training, flips and conversion included."""
-    from dataset import batches
+    from data.batches import batches
 
     phase = SimpleNamespace(size=size, batch=batch)
     generator = batches(pictures, lambda seen: phase, 0, 0, flip=True)

@@ -29,8 +29,8 @@ def measure(size: int, channels: int, batch: int) -> dict:
     device.load("cpu")
     import numpy as np
 
+    from data.sizes import step_of
     from model import widths
-    from pictures.sizes import step_of
     from training import memory
     from training.run import TrainState
     from training.schedule import Config, Phase

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend import device  # noqa: E402
 from backend.terminal import number  # noqa: E402
-from pictures.projection import Settings, project, psnr, style_statistics  # noqa: E402
-from pictures.sizes import SIZES, step_of  # noqa: E402
+from data.sizes import SIZES, step_of  # noqa: E402
+from figures.projection import Settings, project, psnr, style_statistics  # noqa: E402
 
 DIFFERENCE = 1e-3  # of w, for the derivative
 

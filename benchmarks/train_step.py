@@ -39,7 +39,7 @@ def our_iteration(args):
         jt.flags.cache_path = args.kernels
     import numpy as np
 
-    from pictures.sizes import step_of
+    from data.sizes import step_of
     from training.run import TrainState
     from training.schedule import Config, Phase
 
@@ -102,7 +102,7 @@ def products(size: int, channel_max: int):
 def matrix_speed(args) -> float:
     """GFLOP/s of a product of matrices of 2048 x 2048."""
     jt = turns.load_jittor(args)
-    from backend import ops
+    from operators import ops
 
     a, b = jt.randn(2048, 2048), jt.randn(2048, 2048)
     best = float("inf")

@@ -4,10 +4,10 @@ along directions.
 
 import gradio as gr
 
+from data.sizes import SIZES
 from explorer import recipes
 from explorer.recipes import Look
 from explorer.worker import MIDDLE
-from pictures.sizes import SIZES
 
 NEIGHBOURS = 12
 SLIDERS = 8  # directions

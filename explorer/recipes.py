@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from backend.terminal import LARGEST_SEED, UserError
-from pictures.figures import LEVELS
+from figures.figures import LEVELS
 
 RESULTS = Path("results")
 MOST_KEYS = 16  # of a walk

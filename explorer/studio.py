@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from backend.terminal import UsageError
 from explorer.recipes import RESULTS, Network
+from figures import directions
+from figures.animation import save_animation
+from figures.changes import change
+from figures.figures import animation
+from figures.grid import encode_png, make_grid
+from figures.projection import read_target
 from formats.files import CheckpointError
-from pictures import directions
-from pictures.animation import save_animation
-from pictures.changes import change
-from pictures.figures import animation
-from pictures.grid import encode_png, make_grid
-from pictures.projection import read_target
 from training.history import iteration_of
 
 NETWORKS_KEPT = 3
@@ -143,7 +143,7 @@ class Studio:
         return Picture(f"{name[:60]}.png", file.getvalue(), command)
 
     def directions(self, name, pause):
-        """pictures.directions.Directions of a checkpoint; None if it was stopped."""
+        """figures.directions.Directions of a checkpoint; None if it was stopped."""
         args = parsed(self.generate.parser(), [self.network(name).path, *self.options])
         generator, *_ = self.load(args)
         return directions.of(generator, args.checksum, DIRECTIONS, pause)

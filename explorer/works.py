@@ -11,7 +11,7 @@ from explorer import recipes
 from explorer.images import HEAVY, Tab, choices, command_field, gallery, picture_field
 from explorer.recipes import Look
 from explorer.worker import LONG, MIDDLE
-from pictures.grid import encode_png, to_bytes
+from figures.grid import encode_png, to_bytes
 
 MOST_CHECKPOINTS = 16  # compared
 

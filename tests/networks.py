@@ -1,4 +1,4 @@
-"""Feature networks with weights that are drawn, and files of them, as tests/data/README.md says."""
+"""Feature networks with weights that are drawn, and files of them: tests/recorded/README.md."""
 
 import zlib
 
@@ -13,7 +13,7 @@ ALEXNET_NUMBERS = (0, 3, 6, 8, 10)
 
 
 def draw(name, *shape):
-    """As tests/data/README.md says."""
+    """As tests/recorded/README.md says."""
     rng = np.random.RandomState(zlib.crc32(name.encode()) % 2**32)
     return rng.standard_normal(shape).astype("float32")
 

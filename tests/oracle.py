@@ -10,8 +10,8 @@ import itertools
 import numpy as np
 import pytest
 
-from backend import ops
-from backend.ops import jt
+from operators import ops
+from operators.ops import jt
 
 RNG = np.random.RandomState(0)
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import prepare_data
-from pictures import store
+from data import store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,7 +85,7 @@ def many(tmp_path):
 # Commits after every 7 pictures, a slow one after 40, a map that has to grow
 PROGRAM = """
 import signal, sys, time, prepare_data
-from pictures import store, workers
+from data import store, workers
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
 prepare_data.COMMIT_PICTURES, store.MAP_BYTES = 7, 2**16
 encode = workers.encode

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import convert
-from backend.ops import jt
+from operators.ops import jt
 from training.run import TrainState
 from training.schedule import Config
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "recorded"
 
 TINY = Config(loss="r1", code_size=8, n_mlp=1, channel_max=4, phase=64, max_size=16, seed=3)
 

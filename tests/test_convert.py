@@ -13,11 +13,11 @@ from saved import DATA, TINY, exported, parts, run, saved  # noqa: F401
 import convert
 import generate
 import train
-from backend.ops import jt
 from backend.terminal import UsageError
 from formats import files, rosinality
 from formats.files import CheckpointError
 from formats.jittor import TRAILER
+from operators.ops import jt
 from training.checkpoint import config_of, read_checkpoint
 from training.run import TrainState
 from training.schedule import phase_at

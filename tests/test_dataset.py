@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import dataset as data
+import dataset as script
 import prepare_data
-from pictures.store import DataError, open_pictures
+from data import batches
+from data.store import DataError, open_pictures
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def pictures(prepared):
 def test_as_a_data_set_of_jittor(prepared, workers):
     """The original's interface one by one, Jittor's in batches, processes of its own included."""
     transform = np.asarray
-    with closing(data.MultiResolutionDataset(str(prepared), transform, resolution=16)) as dataset:
+    with closing(script.MultiResolutionDataset(str(prepared), transform, resolution=16)) as dataset:
         assert len(dataset) == 10
         record = dataset.pictures.record(9, 16)
         assert np.array_equal(dataset[9], Image.open(io.BytesIO(record)).convert("RGB"))
@@ -60,62 +61,62 @@ def test_as_a_data_set_of_jittor(prepared, workers):
 
 
 def test_without_a_transform_it_gives_pictures(prepared):
-    with closing(data.MultiResolutionDataset(prepared)) as dataset:
+    with closing(script.MultiResolutionDataset(prepared)) as dataset:
         assert dataset[0].size == (8, 8) and dataset[0].mode == "RGB"
 
 
 def test_opening_checks_the_size(prepared, tmp_path):
     with pytest.raises(DataError, match="10 pictures at 8,16 px but not at 64"):
-        data.MultiResolutionDataset(prepared, resolution=64)
+        script.MultiResolutionDataset(prepared, resolution=64)
     with pytest.raises(DataError, match="prepare_data.py"):
-        data.MultiResolutionDataset(tmp_path)
+        script.MultiResolutionDataset(tmp_path)
 
 
 # order and batches
 
 
 def test_every_epoch_is_another_permutation():
-    order = data.image_order(5, 11, 0, 33).reshape(3, 11)
+    order = batches.image_order(5, 11, 0, 33).reshape(3, 11)
     assert order.dtype == np.int64
     assert (np.sort(order) == np.arange(11)).all()
     assert len({tuple(epoch) for epoch in order}) == 3
-    assert not np.array_equal(order[0], data.image_order(6, 11, 0, 11))
+    assert not np.array_equal(order[0], batches.image_order(6, 11, 0, 11))
 
 
 def test_order_does_not_depend_on_how_it_is_asked_for():
-    whole = data.image_order(1, 7, 0, 60)
+    whole = batches.image_order(1, 7, 0, 60)
     for start, count in ((0, 1), (6, 2), (13, 30), (59, 1), (20, 0)):
-        data.epoch_order.cache_clear()
-        assert np.array_equal(data.image_order(1, 7, start, count), whole[start : start + count])
-    assert data.image_order(1, 1, 3, 4).tolist() == [0, 0, 0, 0]
+        batches.epoch_order.cache_clear()
+        assert np.array_equal(batches.image_order(1, 7, start, count), whole[start : start + count])
+    assert batches.image_order(1, 1, 3, 4).tolist() == [0, 0, 0, 0]
 
 
 def test_load_batch(pictures):
-    plain = data.load_batch(pictures, 16, 3, 4, 25, flip=False)
+    plain = batches.load_batch(pictures, 16, 3, 4, 25, flip=False)
     assert plain.shape == (25, 16, 16, 3) and plain.dtype == np.uint8
-    for image, index in zip(plain, data.image_order(3, 10, 4, 25)):
+    for image, index in zip(plain, batches.image_order(3, 10, 4, 25)):
         assert np.array_equal(image, pictures.read(index, 16))
 
-    flipped = data.load_batch(pictures, 16, 3, 4, 25, flip=True)
+    flipped = batches.load_batch(pictures, 16, 3, 4, 25, flip=True)
     same = (flipped == plain).all((1, 2, 3))
     mirrored = (flipped == plain[:, :, ::-1]).all((1, 2, 3))
     assert (same ^ mirrored).all() and 3 < mirrored.sum() < 22
-    assert np.array_equal(flipped, data.load_batch(pictures, 16, 3, 4, 25, flip=True))
+    assert np.array_equal(flipped, batches.load_batch(pictures, 16, 3, 4, 25, flip=True))
 
 
 def test_to_network():
     images = np.zeros((2, 4, 5, 3), np.uint8)
     images[1, 3, 2] = 255, 51, 0
-    converted = data.to_network(images)
+    converted = batches.to_network(images)
     assert converted.shape == (2, 3, 4, 5) and converted.dtype == np.float32
     assert converted.flags.c_contiguous and (converted[0] == -1).all()
     np.testing.assert_allclose(converted[1, :, 3, 2], [1, -0.6, -1], atol=1e-7)
 
 
 def test_ranks_share_the_batch(pictures):
-    whole = data.load_batch(pictures, 16, 3, 4, 7, flip=True)
+    whole = batches.load_batch(pictures, 16, 3, 4, 7, flip=True)
     for rank in range(3):
-        part = data.load_batch(pictures, 16, 3, 4, 7, flip=True, rank=rank, ranks=3)
+        part = batches.load_batch(pictures, 16, 3, 4, 7, flip=True, rank=rank, ranks=3)
         assert np.array_equal(part, whole[rank::3])
 
 
@@ -132,14 +133,14 @@ def take(generator, count):
 
 
 def test_batches_follow_the_phases_and_resume(pictures):
-    whole = take(data.batches(pictures, growing, 7, 0, True), 8)
+    whole = take(batches.batches(pictures, growing, 7, 0, True), 8)
     seen = 0
     for images in whole:
         phase = growing(seen)
-        wanted = data.load_batch(pictures, phase.size, 7, seen, phase.batch, True)
-        assert np.array_equal(images, data.to_network(wanted))
+        wanted = batches.load_batch(pictures, phase.size, 7, seen, phase.batch, True)
+        assert np.array_equal(images, batches.to_network(wanted))
         seen += phase.batch
-    tail = take(data.batches(pictures, growing, 7, 8, True, ahead=1), 6)
+    tail = take(batches.batches(pictures, growing, 7, 8, True, ahead=1), 6)
     assert all(np.array_equal(*pair) for pair in zip(whole[2:], tail))
 
 
@@ -164,14 +165,14 @@ def one_by_one(images_seen):
 
 
 def test_a_batch_may_be_larger_than_the_set():
-    order = data.image_order(0, 5, 0, 32)
-    assert len(data.load_batch(Counting(), 4, 0, 0, 32, False)) == 32
+    order = batches.image_order(0, 5, 0, 32)
+    assert len(batches.load_batch(Counting(), 4, 0, 0, 32, False)) == 32
     assert sorted(np.bincount(order)) == [6, 6, 6, 7, 7]
 
 
 def test_look_ahead_is_bounded_and_closing_ends_the_threads():
     pictures, threads = Counting(), threading.active_count()
-    generator = data.batches(pictures, one_by_one, 0, 0, False, ahead=3)
+    generator = batches.batches(pictures, one_by_one, 0, 0, False, ahead=3)
     for taken in (1, 2):
         next(generator)
         time.sleep(0.1)
@@ -182,7 +183,7 @@ def test_look_ahead_is_bounded_and_closing_ends_the_threads():
 
 def test_errors_reach_the_consumer_in_their_turn():
     threads = threading.active_count()
-    generator = data.batches(Counting(fail_after=2), one_by_one, 0, 0, False, ahead=1)
+    generator = batches.batches(Counting(fail_after=2), one_by_one, 0, 0, False, ahead=1)
     next(generator), next(generator)
     with pytest.raises(DataError, match="broken"):
         next(generator)
@@ -195,17 +196,17 @@ def test_errors_reach_the_consumer_in_their_turn():
 def test_contact_sheet(prepared, pictures, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     options = [str(prepared), "--out", str(sheet), "--n_row", "2", "--n_col", "3"]
-    assert data.main(options) == 0
+    assert script.main(options) == 0
     out = capsys.readouterr().out
     assert "10 pictures at 8,16 px" in out and "0 files skipped" in out and str(sheet) in out
     pixels = np.asarray(Image.open(sheet))
     assert pixels.shape == (2 * 18 + 2, 3 * 18 + 2, 3)
-    first = pictures.read(data.image_order(0, 10, 0, 6)[4], 16)
+    first = pictures.read(batches.image_order(0, 10, 0, 6)[4], 16)
     assert np.array_equal(pixels[20:36, 20:36], first)
 
 
 def test_mistakes_get_one_sentence(prepared, tmp_path, capsys):
-    assert data.main([str(tmp_path / "nowhere")]) == 1
-    assert data.main([str(prepared), "--size", "64"]) == 1
+    assert script.main([str(tmp_path / "nowhere")]) == 1
+    assert script.main([str(prepared), "--size", "64"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and "nowhere" in lines[0] and "not at 64" in lines[1]

@@ -375,7 +375,7 @@ def test_two_windows(client, program, tmp_path):
 
 
 def test_many_quick_movements(client, program):
-    """Each is answered, by an image or with nothing new; tests/test_worker.py has which."""
+    """Each is answered, by an image or with nothing new: tests/explorer/test_worker.py."""
     looks = [(x / 100, 2, -1, 1) for x in range(60)]
     jobs = [client.submit(LAST, 5, "", *look, api_name="/sample") for look in looks]
     outputs = [job.result(timeout=120) for job in jobs]

@@ -9,12 +9,12 @@ from PIL import Image
 
 import generate
 import style_mixing
-from backend.ops import jt
 from convert import export
+from figures import figures
+from figures.artist import Artist, blend
+from figures.grid import make_grid, stack
 from model import StyledGenerator
-from pictures import figures
-from pictures.artist import Artist, blend
-from pictures.grid import make_grid, stack
+from operators.ops import jt
 from training.checkpoint import read_checkpoint
 from training.run import TrainState
 from training.schedule import Config

@@ -12,20 +12,19 @@ from tiny import TINY
 import generate
 import metrics
 import train
-from backend.ops import jt
 from backend.terminal import UserError
+from figures.artist import Artist
+from figures.grid import to_bytes
 from formats import pytorch
 from formats.features import find_weights
-from pictures import features, quality
-from pictures.artist import Artist
-from pictures.chart import label, ticks
-from pictures.distances import frechet_distance, kernel_distance, moments, precision_recall
-from pictures.grid import to_bytes
-from pictures.lpips import LPIPS
-from pictures.path_length import path_lengths, trimmed_mean
-from pictures.quality import Judge, Request, Stopped
-from pictures.sets import chosen, open_data
-from training import measuring
+from operators.ops import jt
+from quality import features, judge, measuring
+from quality.chart import label, ticks
+from quality.distances import frechet_distance, kernel_distance, moments, precision_recall
+from quality.judge import Judge, Request, Stopped
+from quality.lpips import LPIPS
+from quality.path_length import path_lengths, trimmed_mean
+from quality.sets import chosen, open_data
 from training.run import TrainState, load_generator
 from training.schedule import Config
 
@@ -108,7 +107,7 @@ def test_the_numbers_of_a_checkpoint(checkpoint, vgg16, lmdb, tmp_path):
         "pr_vgg16_k3_10_full_precision": precision,
         "pr_vgg16_k3_10_full_recall": recall,
     }
-    distance = quality.perceptual_distance("vgg16", vgg16[1], vgg16[3])
+    distance = judge.perceptual_distance("vgg16", vgg16[1], vgg16[3])
     generator, _, _, alpha = load_generator(checkpoint)
     artist = Artist(generator, 2, alpha, psi=1.0)
     for space in ("z", "w"):
@@ -180,7 +179,7 @@ def test_a_folder_of_a_checkpoints_images_is_the_checkpoint(checkpoint, vgg16, l
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_diversity_is_the_mean_distance_of_pairs(checkpoint, lmdb, monkeypatch, batch):
     weights = random_weights("alexnet")
-    monkeypatch.setattr(quality, "find_weights", lambda *_: weights)
+    monkeypatch.setattr(judge, "find_weights", lambda *_: weights)
     generator, _, _, alpha = load_generator(checkpoint)
     artist = Artist(generator, 2, alpha, psi=1.0)
     judge = Judge(open_data(lmdb), Request(("lpips_diversity",), num=7, batch=batch))
@@ -407,7 +406,7 @@ def test_higher_is_better_of_recall(tmp_path):
 @pytest.mark.parametrize("batches", [0, 2, 7, 12])
 def test_a_signal_ends_measuring(checkpoint, lmdb, random_vgg16, computed, monkeypatch, batches):
     """While the data, images or paths are looked at: 5 batches each."""
-    monkeypatch.setattr(quality, "perceptual_distance", lambda *_: lambda a, b: np.ones(len(a)))
+    monkeypatch.setattr(judge, "perceptual_distance", lambda *_: lambda a, b: np.ones(len(a)))
     generator, _, _, alpha = load_generator(checkpoint)
     asked = iter([False] * batches + [True])
     request = Request(("fd_vgg16", "ppl_w"), batch=2)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from backend.ops import jt
 from model import (
     AvgPool2d,
     Blur,
@@ -15,6 +14,7 @@ from model import (
     Upsample,
     UpsamplingLayers,
 )
+from operators.ops import jt
 
 
 def draw(*shape):

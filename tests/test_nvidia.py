@@ -14,16 +14,16 @@ import generate
 import prepare_data
 import style_mixing
 import train
-from backend.ops import jt
+from figures.artist import Artist
 from formats import files, nvidia
 from model import Discriminator
-from pictures.artist import Artist
+from operators.ops import jt
 from training.checkpoint import config_of, read_checkpoint
 from training.losses import LOSSES
 from training.run import TrainState, load_generator, new_discriminator, new_generator
 from training.schedule import Config, phase_at
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "recorded"
 EXPECTED = np.load(DATA / "nvidia_expected.npz")
 SIZES = (32, 256)
 IMAGE_BARS = {32: 4e-5, 256: 1e-4}  # of the largest value, in float32

@@ -1,7 +1,7 @@
 """Our networks and our training iteration against numbers recorded from the PyTorch original.
 
 Every tensor is drawn from a generator seeded with its name; the recorded values are float64 (see
-tests/data/README.md).
+tests/recorded/README.md).
 """
 
 import json
@@ -20,7 +20,7 @@ from training.losses import LOSSES  # noqa: E402
 from training.run import TrainState, assign  # noqa: E402
 from training.schedule import Config, Phase  # noqa: E402
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "recorded"
 FORWARD = np.load(DATA / "parity_forward_gradients.npz")
 TRAINING = np.load(DATA / "parity_training.npz")
 KEYS = json.loads((DATA / "state_dict_keys.json").read_text())

@@ -28,9 +28,9 @@ from preparing import (  # noqa: F401
 )
 
 import prepare_data
-from pictures import store, workers
-from pictures.choice import Choice
-from pictures.sources import Folder
+from data import store, workers
+from data.choice import Choice
+from data.sources import Folder
 
 # Existing output
 

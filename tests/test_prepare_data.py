@@ -14,7 +14,7 @@ from PIL import Image
 from preparing import ROOT, about, encoded, folder, picture, records, run, truncated  # noqa: F401
 
 import prepare_data
-from pictures import store
+from data import store
 
 
 def test_importing_and_preparing_do_not_need_jittor(folder):

@@ -10,7 +10,7 @@ from test_projection import spread_out
 import generate
 import projector
 from backend.terminal import UserError
-from pictures import projection
+from figures import projection
 from training.run import TrainState
 from training.schedule import Config
 

@@ -15,8 +15,8 @@ from tiny import ROOT, TINY, assert_same_checkpoint, run_train
 
 import prepare_data
 import train
-from backend.ops import jt
-from pictures.store import WRITER, LmdbWriter
+from data.store import WRITER, LmdbWriter
+from operators.ops import jt
 from training.checkpoint import read_checkpoint
 from training.run import TrainState
 from training.schedule import Config, phase_at

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from backend.terminal import LARGEST_SEED
+from data.sizes import SIZES
 from formats import files, nvidia, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS, PARTS, is_arrays, is_count
-from pictures.sizes import SIZES
 from training.schedule import LOSS_NAMES, Config
 
 VERSION = 2  # 1 where nothing is used that version 1 did not know

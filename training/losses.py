@@ -5,7 +5,7 @@ A discriminator loss comes in three parts (real, fake, penalty), to be summed.
 """
 
 from backend import device
-from backend.sums import mean, total
+from operators.sums import mean, total
 
 jt = device.load()
 

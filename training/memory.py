@@ -8,7 +8,7 @@ The factors were fitted to measured peaks (`benchmarks/memory.py`).
 
 from backend import machine
 from backend.terminal import UsageError
-from pictures.sizes import step_of
+from data.sizes import step_of
 from training.schedule import Config, batch_at
 
 STARTED = 115e6  # Python, Jittor, its kernels

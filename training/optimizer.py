@@ -5,8 +5,9 @@ from typing import Dict
 
 import numpy as np
 
-from backend import device, native
+from backend import device
 from backend.processes import averaged
+from operators import native
 
 jt = device.load()
 
@@ -127,5 +128,5 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names
 
 
 def all_float32(parameters) -> bool:
-    """Whether backend/kernels can update them in place; else Jittor does."""
+    """Whether operators/kernels can update them in place; else Jittor does."""
     return all(str(p.dtype) == "float32" for p in parameters)

@@ -7,8 +7,7 @@ import dataclasses
 
 from backend import device
 from backend.terminal import UsageError, number, seed_number
-from pictures.quality import METRICS, metric_list
-from pictures.sizes import image_size
+from data.sizes import image_size
 from training.schedule import LOSS_NAMES, Config
 
 
@@ -98,20 +97,7 @@ def add_run_options(p) -> None:
     g.add_argument("--deterministic", action="store_true", help=text)
 
 
-def add_measuring_options(p) -> None:
-    g = p.add_argument_group("measuring (see metrics.py)")
-    count = number(int, 1)
-    text = "every N iterations add numbers to log.jsonl and keep best.model by the first (default "
-    text += "never)"
-    g.add_argument("--metrics_every", metavar="N", type=count, help=text)
-    text = f"which, comma-separated: {','.join(METRICS)} (default fid or fd_vgg16, kid, precision, "
-    text += "recall)"
-    g.add_argument("--metrics", type=metric_list, metavar="NAMES", help=text)
-    text = "images and pictures of the data, from 4 (default 50000, or as many as the data has)"
-    g.add_argument("--metrics_num", type=number(int, 4), metavar="N", help=text)
-
-
-def parser(description=None) -> argparse.ArgumentParser:
+def run_parser(description=None) -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -127,6 +113,5 @@ def parser(description=None) -> argparse.ArgumentParser:
     g.add_argument("--max_iters", type=count, default=3_000_000, help=text)
     add_network_options(p)
     add_optimisation_options(p)
-    add_measuring_options(p)
     add_run_options(p)
     return p

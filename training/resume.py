@@ -8,9 +8,9 @@ from pathlib import Path
 
 from backend import device
 from backend.terminal import UsageError
+from data.sizes import SIZES, step_of
 from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS
-from pictures.sizes import SIZES, step_of
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import check_no_checkpoints, checkpoints
 from training.history import History, header_of, iteration_of

@@ -9,11 +9,11 @@ import numpy as np
 
 from backend import device
 from backend.disk import replacing
+from data.sizes import step_of
 from formats import rosinality
 from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS, PARTS
 from model import MAX_STEP, Discriminator, StyledGenerator
-from pictures.sizes import step_of
 from training.checkpoint import ALONE, NVIDIA, VERSION, check_parameters, config_of, read_checkpoint
 from training.folder import check_finite, writing
 from training.losses import LOSSES

@@ -5,7 +5,7 @@ appendix A).
 import dataclasses
 from typing import NamedTuple
 
-from pictures.sizes import step_of
+from data.sizes import step_of
 
 LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
 START = ("start_size", "start_used", "start_images", "start_iteration")

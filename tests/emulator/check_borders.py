@@ -22,7 +22,7 @@ past<<<1, 32>>>(in0_p, out0_p, %d);
 
 def past_the_end(n: int):
     """32 numbers of a Var of 32, from the n-th on."""
-    from backend.ops import jt
+    from operators.ops import jt
 
     return jt.code([32], "float32", [jt.ones([32])], cuda_src=PAST_THE_END % n).numpy()
 
@@ -30,8 +30,8 @@ def past_the_end(n: int):
 def smooth():
     import oracle
 
-    from backend import ops
-    from backend.native import call
+    from operators import ops
+    from operators.native import call
 
     for shape in SHAPES:
         x = oracle.draw(*shape)
@@ -48,8 +48,8 @@ def styled():
     import numpy as np
     from test_activations import layer, operands
 
-    from backend.native import call
-    from backend.ops import jt
+    from operators.native import call
+    from operators.ops import jt
 
     for n, c, h, w in SHAPES:
         for number, kind in enumerate(("none", "plain", "blurred")):
@@ -70,8 +70,8 @@ def biased():
     import numpy as np
     import oracle
 
-    from backend.native import call
-    from backend.ops import jt
+    from operators.native import call
+    from operators.ops import jt
 
     for n, c, h, w in SHAPES:
         x, bias, dy = oracle.draw(n, c, h, w), oracle.draw(c), oracle.draw(n, c, h, w)
@@ -92,8 +92,8 @@ def norms():
     import oracle
     from test_norms import unit
 
-    from backend.native import call
-    from backend.ops import jt
+    from operators.native import call
+    from operators.ops import jt
 
     for n, c, h, w in SHAPES:
         z, dz = oracle.draw(n, c * h), oracle.draw(n, c * h)
@@ -126,8 +126,8 @@ def updates():
     import numpy as np
     import oracle
 
-    from backend.native import AT_ONCE, call
-    from backend.ops import jt
+    from operators.native import AT_ONCE, call
+    from operators.ops import jt
 
     sizes = [1, 31, 4096, 4097, 20000][:AT_ONCE]
     missing = AT_ONCE - len(sizes)

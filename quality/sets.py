@@ -1,0 +1,148 @@
+"""Pictures to compare with: those of a prepared set at one size, or the files of a folder."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from backend import machine
+from data.choice import find_pictures
+from data.prefetch import in_order
+from data.sizes import joined
+from data.store import DataError, is_tree, open_pictures
+
+CHOICE_STREAM = 5  # second word of the seed, after those of artist.py and path_length.py
+
+
+def chosen(length: int, count: int):
+    """`count` of range(length), ascending, always the same; all if there are not more."""
+    if count >= length:
+        return np.arange(length)
+    return np.sort(np.random.default_rng([0, CHOICE_STREAM]).choice(length, count, replace=False))
+
+
+class Collection:
+    """`length` pictures of one `size` (height, width). Threads may share one."""
+
+    path: str
+    length: int
+    size: tuple
+
+    def encoded(self, index) -> bytes:
+        """The file or record of a picture."""
+        raise NotImplementedError
+
+    def read(self, index):
+        """uint8 (3, height, width); DataError where it cannot be."""
+        raise NotImplementedError
+
+    def fingerprint(self, indices) -> str:
+        """Of the content of some of its pictures, in hexadecimal."""
+        digest = hashlib.sha1(repr(self.size).encode())
+        for index in indices:
+            digest.update(hashlib.sha1(self.encoded(index)).digest())
+        return digest.hexdigest()
+
+    def batches(self, indices, count: int):
+        """Yields them, up to `count` at a time: uint8 (n, 3, height, width)."""
+        parts = [indices[i : i + count] for i in range(0, len(indices), count)]
+        threads = min(4, machine.cores())
+        with ThreadPoolExecutor(threads) as pool:
+            read = in_order(pool, self.read_all, ((part,) for part in parts), 2 * threads)
+            with closing(read):
+                yield from read
+
+    def read_all(self, indices):
+        return np.stack([self.read(index) for index in indices])
+
+
+class Prepared(Collection):
+    """Those of an LMDB or tree of prepare_data.py, at a size in pixels."""
+
+    def __init__(self, pictures, size: int):
+        if size not in pictures.sizes:
+            raise DataError(
+                f"{pictures.path} holds pictures at {joined(pictures.sizes)} px but not at {size}: "
+                "prepare that with `python prepare_data.py --sizes`, or give another --size"
+            )
+        self.pictures, self.path, self.length = pictures, pictures.path, pictures.length
+        self.size = (size, size)
+
+    def encoded(self, index):
+        return self.pictures.record(int(index), self.size[0]) or b""
+
+    def read(self, index):
+        return np.asarray(self.pictures.read(int(index), self.size[0])).transpose(2, 0, 1)
+
+
+class Folder(Collection):
+    """Those below a folder, sorted by their paths."""
+
+    def __init__(self, path):
+        self.path, self.files = str(path), find_pictures(path)
+        self.length = len(self.files)
+        if not self.files:
+            raise DataError(f"{path} holds no pictures")
+        self.size = self.opened(0).size[::-1]
+
+    def opened(self, index):
+        try:
+            return Image.open(self.files[index]).convert("RGB")
+        except Exception as error:  # a broken file makes Pillow raise nearly anything
+            raise DataError(f"{self.files[index]} is unusable ({error}): remove it") from error
+
+    def encoded(self, index):
+        return Path(self.files[index]).read_bytes()
+
+    def read(self, index):
+        picture = self.opened(index)
+        if picture.size[::-1] != self.size:
+            raise DataError(
+                f"{self.files[index]} has {picture.size[0]} x {picture.size[1]} pixels, "
+                f"{self.files[0]} {self.size[1]} x {self.size[0]}: all must have the same size"
+            )
+        return np.asarray(picture).transpose(2, 0, 1)
+
+
+def is_prepared(path) -> bool:
+    """Whether `path` is an LMDB or a tree of sizes rather than a folder of pictures."""
+    return os.path.exists(os.path.join(path, "data.mdb")) or is_tree(path)
+
+
+class Data:
+    """What to compare with: a prepared set, at any size that it has, or a folder of pictures."""
+
+    def __init__(self, pictures):
+        """pictures: an open `Pictures` or a `Folder`."""
+        self.path, self.length = pictures.path, pictures.length
+        self.folder = pictures if isinstance(pictures, Folder) else None
+        self.pictures = None if self.folder else pictures
+
+    def at(self, size) -> Collection:
+        """Its pictures of a size (height, width)."""
+        if self.pictures and size[0] == size[1]:
+            return Prepared(self.pictures, size[0])
+        if self.folder and size == self.folder.size:
+            return self.folder
+        sizes = (
+            joined(self.pictures.sizes) if self.pictures else "{1} x {0}".format(*self.folder.size)
+        )
+        raise DataError(
+            f"{self.path} holds pictures at {sizes} px, what is to be compared with them has "
+            f"{size[1]} x {size[0]}: the sizes must be the same"
+        )
+
+    def close(self):
+        if self.pictures:
+            self.pictures.close()
+
+
+def open_data(path) -> Data:
+    """What lies at `path`; DataError if that is nothing to compare with. Close it when done."""
+    if os.path.isdir(path) and not is_prepared(path):
+        return Data(Folder(path))
+    return Data(open_pictures(path))

@@ -1,0 +1,175 @@
+"""Which files are pictures: names, hidden and linked folders, what is left out."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from oddities import saved, slope
+from PIL import Image, UnidentifiedImageError
+from preparing import about, folder, picture, records, run  # noqa: F401
+
+from data.choice import FIRST_EXTENSIONS, Choice, find_pictures, formats, open_picture
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def found(folder, choice=None):
+    return [os.path.relpath(path, folder) for path in find_pictures(str(folder), choice)]
+
+
+HIDDEN = [
+    ".a.png",
+    "._a.png",
+    ".git/a.png",
+    ".ipynb_checkpoints/a-checkpoint.png",
+    "b/.Trash-1000/files/a.png",
+    "b/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg",
+    "__MACOSX/a.png",
+    "$RECYCLE.BIN/$R1.png",
+    "lost+found/#1.png",
+    "System Volume Information/a.png",
+    "c/#recycle/a.png",
+]
+
+
+def test_hidden_folders_and_files_are_left_out_unless_named(tmp_path):
+    touch(tmp_path, "a.png", "b/c.png", "@home/d.png", "#1/e.png", *HIDDEN)
+    choice = Choice()
+    assert found(tmp_path, choice) == ["#1/e.png", "@home/d.png", "a.png", "b/c.png"]
+    assert choice.left_out() == f"{len(HIDDEN)} hidden"
+    assert found(tmp_path / ".git") == ["a.png"]  # named
+    assert found(tmp_path / "b" / "@eaDir" / "a.png") == ["SYNOPHOTO_THUMB_M.jpg"]
+    inside = Choice()
+    assert [name for name in ("a.png", "./b/c.png", *HIDDEN) if inside.takes(name)] == [
+        "a.png",
+        "./b/c.png",
+    ]
+    assert inside.left_out() == choice.left_out()
+    assert not inside.takes("d\\.git\\a.png")  # as some zips on Windows
+
+
+def test_a_hidden_folder_need_not_be_readable(tmp_path, monkeypatch):
+    touch(tmp_path, "a.png", "lost+found/b.png")
+    real = os.scandir
+
+    def scandir(path):
+        if "lost+found" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert found(tmp_path) == ["a.png"]
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path, folder, run):
+    others = [f"{i}.MOV" for i in range(3)] + ["a.eps", "b.eps", "notes.txt", "README"]
+    touch(folder, *others, ".DS_Store", "Thumbs.db", "desktop.ini")
+    code, stdout, stderr = run(folder)
+    assert code == 0 and stderr == ""
+    assert stdout.splitlines()[-1] == (
+        f"1 pictures at 8,16 px in {tmp_path / 'out'}; "
+        "left out: 3 .mov, 2 .eps, 1 .txt, 1 without extension"
+    )
+    assert run(folder, "--resume")[1].splitlines()[-1] == stdout.splitlines()[-1]
+    (folder / "good.png").unlink()
+    code, _, stderr = run(folder, "--overwrite")
+    assert code == 1 and "left out: 3 .mov, 2 .eps" in stderr and stderr.count("\n") == 1
+    touch(folder, *(f"a.x{i}" for i in range(20)))
+    choice = Choice()
+    find_pictures(str(folder), choice)
+    assert choice.left_out().count(",") == 6 and choice.left_out().endswith("of other kinds")
+    touch(folder, "b.zip")
+    assert "unpack" in run(folder, "--overwrite")[2]
+
+
+def test_links_that_go_round_end(tmp_path):
+    """Each of two folders holds a link to the other, and both to themselves and the top."""
+    touch(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "a" / "to_b").symlink_to("../b")
+    (tmp_path / "b" / "to_a").symlink_to("../a")
+    (tmp_path / "a" / "top").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to("self")
+    (tmp_path / "b" / "again.png").symlink_to("2.png")  # a second name counts
+    assert found(tmp_path) == [
+        "a/1.png",
+        "a/to_b/2.png",
+        "a/to_b/again.png",
+        "b/2.png",
+        "b/again.png",
+        "b/to_a/1.png",
+    ]
+
+
+def test_a_deep_tree(tmp_path):
+    deep = Path(*["d"] * 1100)
+    where = tmp_path
+    here = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(1100):
+            os.mkdir("d", dir_fd=here)
+            inner = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = inner
+        os.close(os.open("a.png", os.O_CREAT, dir_fd=here))
+    finally:
+        os.close(here)
+    assert found(where) == [str(deep / "a.png")]
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)  # pytest could not
+
+
+def test_a_name_decides_only_where_the_content_does_not():
+    assert open_picture(io.BytesIO(saved(slope(), "JPEG")), "a.png").format == "JPEG"
+    assert open_picture(io.BytesIO(saved(slope(), "TGA")), "a.TGA").format == "TGA"
+    with pytest.raises(UnidentifiedImageError):
+        open_picture(io.BytesIO(saved(slope(), "TGA")), "a.png")
+
+
+@pytest.mark.parametrize("name", ["a.eps", "a.ps", "a.wmf", "a.emf", "a.png"])
+def test_what_starts_programs_is_never_opened(name):
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
+    assert Choice().takes(name) == (name == "a.png")
+    with pytest.raises(UnidentifiedImageError):
+        open_picture(io.BytesIO(eps), name)
+
+
+def test_a_plugin_brings_its_extensions(tmp_path, monkeypatch):
+    """Of one that is installed, and of none that is broken."""
+    (tmp_path / "pillow_heif.py").write_text(
+        "from PIL import Image, PngImagePlugin\n"
+        "def register_heif_opener():\n"
+        "    Image.register_open('HEIF', PngImagePlugin.PngImageFile, lambda start: True)\n"
+        "    Image.register_extension('HEIF', '.heic')\n"
+    )
+    (tmp_path / "pillow_avif.py").write_text("raise RuntimeError('for another Pillow')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("pillow_heif", "pillow_avif"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for registered in ("OPEN", "EXTENSION", "ID"):
+        copy = type(getattr(Image, registered))(getattr(Image, registered))
+        monkeypatch.setattr(Image, registered, copy)
+    formats.cache_clear()
+    try:
+        assert Choice().takes("IMG_1.HEIC")
+    finally:
+        formats.cache_clear()
+
+
+def test_all_extensions_that_were_read_before_still_are():
+    assert set(FIRST_EXTENSIONS) <= set(formats())
+
+
+def test_names_in_unknown_letters_are_shown_escaped(folder, run):
+    """A name that is no UTF-8, and one that moves the cursor."""
+    for name in (b"\xff.jpg", "\u65e5\x1b[2J.jpg".encode()):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text("no picture")
+    code, stdout, stderr = run(folder)
+    assert code == 3 and "\\udcff.jpg" in stderr and "\u65e5\\x1b[2J.jpg" in stderr
+    assert stdout.splitlines()[-1].endswith("2 skipped")

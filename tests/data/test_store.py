@@ -1,0 +1,201 @@
+"""Reading prepared pictures: LMDBs, the original's among them, and trees. No Jittor needed."""
+
+import io
+import json
+import os
+from contextlib import closing
+
+import lmdb
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import store
+
+
+def picture(side, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def jpeg(image):
+    buffer = io.BytesIO()
+    image.save(buffer, format="jpeg", quality=100)
+    return buffer.getvalue()
+
+
+def write_records(path, contents):
+    with lmdb.open(str(path)) as env, env.begin(write=True) as txn:
+        for key, value in contents.items():
+            txn.put(key, value)
+
+
+def originals(path, length=3, sizes=(8, 16), changes=()):
+    """An LMDB as the original writes it: nothing in it is ours."""
+    contents = {b"length": str(length).encode()}
+    for size in sizes:
+        for i in range(length):
+            contents[b"%d-%05d" % (size, i)] = jpeg(picture(size, i))
+    contents.update(changes)
+    write_records(path, {key: value for key, value in contents.items() if value is not None})
+    return contents
+
+
+def test_an_lmdb_of_the_original_is_read(tmp_path):
+    contents = originals(tmp_path / "original")
+    with closing(store.open_pictures(tmp_path / "original")) as pictures:
+        assert (pictures.length, pictures.sizes, pictures.about) == (3, [8, 16], {})
+        for size in (8, 16):
+            for i in range(3):
+                read = pictures.read(i, size)
+                assert read.mode == "RGB" and read.size == (size, size)
+                record = contents[b"%d-%05d" % (size, i)]
+                assert np.array_equal(read, Image.open(io.BytesIO(record)))
+
+
+def test_keys_are_those_of_the_original():
+    assert store.image_key(8, 7) == b"8-00007"
+    assert store.image_key(1024, 123456) == b"1024-123456"
+
+
+def test_require_says_what_is_missing_and_how_to_get_it(tmp_path):
+    originals(tmp_path / "set")
+    with closing(store.open_pictures(tmp_path / "set")) as pictures:
+        pictures.require([8, 16])
+        with pytest.raises(
+            store.DataError, match=r"3 pictures at 8,16 px but not at 32,64: .*--sizes 8,16,32,64 "
+        ):
+            pictures.require([16, 32, 64])
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({b"8-00001": None}, "holds 2 at 8 px, 3 at 16 px"),
+        ({b"16-00002": None, b"16-00003": b"x"}, None),  # as many keys, but not these
+        ({b"16-00003": b"x"}, "holds 3 at 8 px, 4 at 16 px"),
+        ({b"8-00000": None, b"8-00002": None}, "has 3 pictures but holds 1 at 8 px, 3 at 16 px"),
+        ({b"length": b"5"}, "has 5 pictures but holds 3 at 8 px, 3 at 16 px"),
+    ],
+)
+def test_the_count_has_to_be_right(tmp_path, changes, words):
+    originals(tmp_path / "set", changes=changes)
+    if words is None:
+        with closing(store.open_pictures(tmp_path / "set")) as pictures:
+            with pytest.raises(store.DataError, match="16-00002 .*missing"):
+                pictures.read(2, 16)
+        return
+    with pytest.raises(store.DataError, match=words):
+        store.open_pictures(tmp_path / "set")
+    with pytest.raises(store.DataError, match=words):  # it was closed again
+        store.open_pictures(tmp_path / "set")
+
+
+def test_keys_of_others_do_no_harm(tmp_path):
+    originals(tmp_path / "set", changes={b"labels": b"none", b"about": b"not JSON"})
+    with closing(store.open_pictures(tmp_path / "set")) as pictures:
+        assert (pictures.length, pictures.sizes, pictures.about) == (3, [8, 16], {})
+
+
+def test_what_is_no_lmdb(tmp_path):
+    (tmp_path / "rubbish").mkdir()
+    (tmp_path / "rubbish" / "data.mdb").write_bytes(b"rubbish" * 5000)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.png").touch()
+    write_records(tmp_path / "lengthless", {b"8-00000": b"x"})
+    write_records(tmp_path / "empty", {b"length": b"0"})
+    write_records(tmp_path / "odd", {b"length": b"many"})
+    for name in ("missing", "rubbish", "folder", "lengthless", "empty", "odd"):
+        with pytest.raises(store.DataError, match=f"{name}.*prepare_data.py"):
+            store.open_pictures(tmp_path / name)
+    assert not (tmp_path / "missing").exists()
+    assert os.listdir(tmp_path / "folder") == ["a.png"]
+
+
+def test_broken_records_are_named(tmp_path):
+    broken = {b"8-00000": b"no picture", b"8-00001": jpeg(picture(4))}
+    originals(tmp_path / "set", changes=broken)
+    with closing(store.open_pictures(tmp_path / "set")) as pictures:
+        for index in range(2):
+            with pytest.raises(store.DataError, match=f"8-0000{index} .*prepare"):
+                pictures.read(index, 8)
+
+
+# Trees
+
+
+def make_tree(path, counts, suffix=".png"):
+    for size, count in counts.items():
+        (path / str(size) / "class").mkdir(parents=True)
+        for i in range(count):
+            picture(size, i).save(path / str(size) / "class" / f"{i}{suffix}")
+    return path
+
+
+def test_a_tree_of_others_is_read(tmp_path):
+    make_tree(tmp_path / "tree", {8: 3, 32: 3})
+    pictures = store.open_pictures(tmp_path / "tree")
+    assert (pictures.length, pictures.sizes, pictures.about) == (3, [8, 32], {})
+    assert np.array_equal(pictures.read(2, 32), picture(32, 2))
+    (tmp_path / "tree" / "32" / "class" / "1.png").write_bytes(b"broken")
+    with pytest.raises(store.DataError, match="tree/32/class/1.png is unusable"):
+        pictures.read(1, 32)
+
+
+def test_a_tree_needs_as_many_of_each_size(tmp_path):
+    make_tree(tmp_path / "tree", {8: 3, 32: 2})
+    with pytest.raises(store.DataError, match="holds 3 at 8 px, 2 at 32 px: .*--folders"):
+        store.open_pictures(tmp_path / "tree")
+    make_tree(tmp_path / "none", {8: 0})
+    with pytest.raises(store.DataError, match="holds none"):
+        store.open_pictures(tmp_path / "none")
+
+
+def test_an_unfinished_tree_says_so(tmp_path):
+    tree = make_tree(tmp_path / "tree", {8: 3})
+    about = {"writer": store.WRITER, "complete": False, "done": 3, "total": 9}
+    (tree / "about.json").write_text(json.dumps(about))
+    with pytest.raises(store.DataError, match="unfinished, 3 of 9 pictures: .*--resume"):
+        store.open_pictures(tree)
+
+
+def test_order_is_that_of_the_sorted_paths(tmp_path):
+    for name in ["b/0.png", "a/deep/1.png", "a/z.JPG", "a-b/2.png", "a/notes.txt", "top.jpeg"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [os.path.relpath(path, tmp_path) for path in store.find_pictures(str(tmp_path))]
+    assert found == ["a-b/2.png", "a/deep/1.png", "a/z.JPG", "b/0.png", "top.jpeg"]
+
+
+def test_pipes_and_loops_are_passed_over(tmp_path):
+    (tmp_path / "a.png").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "loop").symlink_to(tmp_path)
+    (tmp_path / "below" / "self").symlink_to(".")
+    (tmp_path / "below" / "b.png").symlink_to("nowhere")
+    (tmp_path / "other").symlink_to(tmp_path / "below")  # a detour, but no loop
+    found = [os.path.relpath(path, tmp_path) for path in store.find_pictures(str(tmp_path))]
+    assert found == ["a.png", "below/b.png", "other/b.png"]
+
+
+def test_our_trees_are_in_the_order_of_their_numbers(tmp_path):
+    about = {"writer": store.WRITER, "complete": True}
+    (tmp_path / "8").mkdir()
+    for i in (99998, 99999, 100000, 100001):
+        Image.new("RGB", (8, 8), (0, 0, i % 7)).save(tmp_path / "8" / f"{i:05d}.png")
+    (tmp_path / "about.json").write_text(json.dumps(about))
+    names = [store.open_pictures(tmp_path).name(i, 8) for i in range(4)]
+    assert [os.path.basename(n) for n in names] == [
+        "99998.png",
+        "99999.png",
+        "100000.png",
+        "100001.png",
+    ]
+
+
+def test_rubbish_in_about_json_is_not_ours(tmp_path):
+    make_tree(tmp_path, {8: 2})
+    for rubbish in (b"\xff", b"[]", b'{"complete": false}', b"{"):
+        (tmp_path / "about.json").write_bytes(rubbish)
+        assert store.open_pictures(tmp_path).about == {}
