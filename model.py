@@ -1,5 +1,5 @@
 """StyleGAN's two networks (Karras et al. 2019, arXiv 1812.04948), grown as ProGAN's (arXiv
-1710.10196).
+1710.10196), layer by layer as the papers and the PyTorch original have them.
 
     from model import StyledGenerator
     G = StyledGenerator()
@@ -7,7 +7,8 @@
 
 A step is log2(size) - 2: 0 is 4x4, 8 is 1024x1024. While a size fades in, `alpha` runs from 0 to 1;
 None (or anything outside [0, 1)) means fully grown. Parameters have the names and shapes of the
-PyTorch original.
+original. Every layer works in any precision, on CPU and CUDA, and differentiates twice. What is
+written here is what runs under --plain; otherwise fast.py does the same with fewer operators.
 """
 
 import math
@@ -16,8 +17,8 @@ from typing import Dict
 import numpy as np
 
 from backend import device
-from operators import activations, norms, ops
-from operators.sums import repeated
+from operators.convolution import conv2d, conv_transpose2d
+from operators.products import linear
 
 jt = device.load()
 nn = jt.nn
@@ -42,9 +43,16 @@ def parameters_below(module, prefixes) -> Dict[str, "jt.Var"]:
     return {k: p for k, p in module.named_parameters() if k.startswith(tuple(prefixes))}
 
 
+# Layers with weights
+
+
 class EqualLR(nn.Module):
-    """Equalised learning rate (ProGAN, section 4.1): a weight stored as N(0, 1), to be used times
-    `scale` = sqrt(2 / fan_in), and a bias of zeros.
+    """A weight (c_out, fan_in...) with an equalised learning rate, and a bias (c_out,) of zeros.
+
+    The stored weight is N(0, 1) and is multiplied by He's constant, scale = sqrt(2 / fan_in), each
+    time it is used (ProGAN, section 4.1). Initialised by that constant instead, a layer would start
+    the same; but Adam's steps do not depend on a gradient's size, so that layers with small weights
+    would change faster than those with large ones. Stored this way all learn at the same speed.
     """
 
     def __init__(self, *shape):
@@ -52,245 +60,296 @@ class EqualLR(nn.Module):
         self.weight_orig = jt.randn(shape)
         self.scale = math.sqrt(2 / np.prod(shape[1:]))
 
-
-class EqualConv2d(nn.Module):
-    """k x k convolution, "same" padding unless given. (n, c_in, h, w) -> (n, c_out, h', w'); slope:
-    below zero, of an activation.
-    """
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, padding=None):
-        self.conv = EqualLR(c_out, c_in, kernel, kernel)
-        self.padding = kernel // 2 if padding is None else padding
-
-    def parts(self):
-        """(weight, scale, bias (c_out,))"""
-        return self.conv.weight_orig, self.conv.scale, self.conv.bias
-
-    def without_bias(self, x):
-        """(images, bias, what became of it, factor: see `activations.styled_activation`)"""
-        w, scale, bias = self.parts()
-        taken, left = ops.factors(scale)
-        return ops.conv2d(x, w, self.padding, taken), bias, "plain", left
-
-    def execute(self, x, slope: float = 1.0):
-        y, bias, _, factor = self.without_bias(x)
-        return activations.biased(y, bias, factor, slope)
-
-
-class FusedConv2d(nn.Module):
-    """A 3x3 convolution that resamples, with one kernel: from 128 px on (ProGAN)."""
-
-    def __init__(self, c_in: int, c_out: int):
-        self.weight = jt.randn((*((c_in, c_out) if self.in_first else (c_out, c_in)), 3, 3))
-        self.bias = jt.zeros(c_out)
-        self.scale = math.sqrt(2 / (c_in * 9))
-
-    def parts(self):
-        """(weight, scale, bias (c_out,))"""
-        return self.weight, self.scale, self.bias
-
-
-class FusedUpsample(FusedConv2d):
-    """Upsample and EqualConv2d, a fourth as large: (n, c_in, h, w) -> (n, c_out, 2h, 2w)"""
-
-    in_first = True
-
-    def execute(self, x):
-        y = ops.conv2d(ops.upsample2(x), ops.turn(self.weight), 1, self.scale / 4)
-        return activations.biased(y, self.bias)
-
-
-class FusedDownsample(FusedConv2d):
-    """EqualConv2d and AvgPool2d: (n, c_in, 2h, 2w) -> (n, c_out, h, w)"""
-
-    in_first = False
-
-    def execute(self, x):
-        y = ops.avg_pool2(ops.conv2d(x, self.weight, 1, self.scale))
-        return activations.biased(y, self.bias)
-
-
-class Upsample(nn.Module):
-    """Nearest neighbour: (n, c, h, w) -> (n, c, 2h, 2w)"""
-
-    execute = staticmethod(ops.upsample2)
-
-
-class AvgPool2d(nn.Module):
-    """Mean of 2x2 cells: (n, c, 2h, 2w) -> (n, c, h, w)"""
-
-    execute = staticmethod(ops.avg_pool2)
-
-
-class Blur(nn.Module):
-    """Binomial filter [1 2 1] x [1 2 1] / 16 around each up- and downsampling (section 2)."""
-
-    execute = staticmethod(ops.blur)
-
-
-class UpsamplingLayers(nn.Sequential):
-    """(Upsample, EqualConv2d, Blur) or (FusedUpsample, Blur): one operator computes in one pass
-    what they would in turn, with a quarter of the multiplications. With `bias_after_blur` the bias
-    comes last, as NVIDIA's networks have it.
-    """
-
-    def __init__(self, *layers, bias_after_blur: bool = False):
-        super().__init__(*layers)
-        self.bias_after_blur = bias_after_blur
-
-    def without_bias(self, x):
-        """(images, bias, what became of it, factor: see `activations.styled_activation`)"""
-        w, scale, bias = self[-2].parts()
-        fused = isinstance(self[-2], FusedUpsample)
-        y = (ops.conv_transpose2d_blur if fused else ops.upsample_conv2d_blur)(x, w, scale)
-        return y, bias, "plain" if self.bias_after_blur else "blurred", 1.0
-
-    def execute(self, x):
-        y, bias, kind, _ = self.without_bias(x)
-        bias = bias.reshape(1, -1, 1, 1)
-        return y + (bias * ops.blurred_ones(*y.shape[2:]) if kind == "blurred" else bias)
-
-
-class DownsamplingLayers(nn.Sequential):
-    """(Blur, EqualConv2d, AvgPool2d, LeakyReLU) or (Blur, FusedDownsample, LeakyReLU), all but bias
-    and LeakyReLU by one operator, these by a second.
-    """
-
-    def execute(self, x):
-        w, scale, bias = self[1].parts()
-        y = ops.blur_conv2d_avg_pool(x, w, scale)
-        return activations.biased(y, bias, slope=activations.SLOPE)
-
-
-class ActivatedConv2d(nn.Sequential):
-    """(EqualConv2d, LeakyReLU), bias and LeakyReLU by one operator."""
-
-    def execute(self, x):
-        return self[0](x, activations.SLOPE)
+    @property
+    def weight(self):
+        """The weight as it is used."""
+        return self.weight_orig * self.scale
 
 
 class EqualLinear(nn.Module):
-    """(n, c_in) -> (n, c_out); slope: below zero, of an activation."""
+    """x W' + b with an equalised W: (n, c_in) -> (n, c_out)"""
 
     def __init__(self, c_in: int, c_out: int):
         self.linear = EqualLR(c_out, c_in)
 
-    def execute(self, x, slope: float = 1.0):
-        taken, left = ops.factors(self.linear.scale)
-        y = ops.linear(x, self.linear.weight_orig, taken)
-        return activations.biased(y, self.linear.bias, left, slope)
+    def execute(self, x):
+        return linear(x, self.linear.weight) + self.linear.bias
+
+
+class EqualConv2d(nn.Module):
+    """k x k convolution, equalised, "same" padding unless given: (n, c_in, h, w) -> (n, c_out, h',
+    w').
+
+    blur: a `Blur` between convolution and bias, where NVIDIA's own networks have it. The original
+    and its checkpoints blur after the bias, which then grows weaker at the image's border.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, padding=None, blur=None):
+        self.conv = EqualLR(c_out, c_in, kernel, kernel)
+        self.padding = kernel // 2 if padding is None else padding
+        self.blur = blur
+
+    def execute(self, x):
+        x = conv2d(x, self.conv.weight, padding=self.padding)
+        if self.blur is not None:
+            x = self.blur(x)
+        return x + self.conv.bias.reshape(1, -1, 1, 1)
+
+
+def widened(w):
+    """Kernels (a, b, 3, 3) -> (a, b, 4, 4): means of the four places at which a kernel can lie on
+    pixels twice as large. With stride 2 they resample and convolve at once.
+    """
+    a, b, h, k = w.shape
+    w = w.reindex([a, b, h + 2, k + 2], ["i0", "i1", "i2-1", "i3-1"])  # zeros around it
+    return (w[:, :, 1:, 1:] + w[:, :, :-1, 1:] + w[:, :, 1:, :-1] + w[:, :, :-1, :-1]) / 4
+
+
+class FusedUpsample(nn.Module):
+    """Upsample and EqualConv2d by one transposed convolution of stride 2, from 128 px on: (n, c_in,
+    h, w) -> (n, c_out, 2h, 2w). It makes a quarter of what the two would make with its weights,
+    for `widened` divides by 4, as the original does. blur: as EqualConv2d's.
+    """
+
+    def __init__(self, c_in: int, c_out: int, blur=None):
+        self.weight = jt.randn((c_in, c_out, 3, 3))  # inputs first, as transposed ones have it
+        self.bias = jt.zeros(c_out)
+        self.scale = math.sqrt(2 / (c_in * 9))
+        self.blur = blur
+
+    def execute(self, x):
+        x = conv_transpose2d(x, widened(self.weight * self.scale), stride=2, padding=1)
+        if self.blur is not None:
+            x = self.blur(x)
+        return x + self.bias.reshape(1, -1, 1, 1)
+
+
+class FusedDownsample(nn.Module):
+    """EqualConv2d and AvgPool2d by one convolution of stride 2, from 128 px on: (n, c_in, 2h, 2w)
+    -> (n, c_out, h, w)
+    """
+
+    def __init__(self, c_in: int, c_out: int):
+        self.weight = jt.randn((c_out, c_in, 3, 3))
+        self.bias = jt.zeros(c_out)
+        self.scale = math.sqrt(2 / (c_in * 9))
+
+    def execute(self, x):
+        x = conv2d(x, widened(self.weight * self.scale), stride=2, padding=1)
+        return x + self.bias.reshape(1, -1, 1, 1)
+
+
+# Layers without weights
+
+
+class Upsample(nn.Module):
+    """Nearest neighbour: each pixel four times, (n, c, h, w) -> (n, c, 2h, 2w)"""
+
+    def execute(self, x):
+        n, c, h, w = x.shape
+        x = x.reshape(n, c, h, 1, w, 1).broadcast([n, c, h, 2, w, 2])
+        return x.reshape(n, c, 2 * h, 2 * w)
+
+
+class AvgPool2d(nn.Module):
+    """Mean of each 2x2 pixels: (n, c, 2h, 2w) -> (n, c, h, w)"""
+
+    def execute(self, x):
+        n, c, h, w = x.shape
+        return x.reshape(n, c, h // 2, 2, w // 2, 2).mean(dims=(3, 5))
+
+
+class Blur(nn.Module):
+    """Low-pass filter [1 2 1] x [1 2 1] / 16 with zeros beyond the border: (n, c, h, w), as x.
+
+    After each upsampling and before each downsampling (section 2, "bilinear"). Repeated pixels are
+    steps, whose high frequencies a convolution would have to learn to remove; and what is thinned
+    out without a filter aliases. Nearest neighbours and this filter are bilinear interpolation.
+    """
+
+    def execute(self, x):
+        n, c, h, w = x.shape
+        x = x.reindex([n, c, h + 2, w + 2], ["i0", "i1", "i2-1", "i3-1"])
+        x = x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]
+        return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 16
 
 
 class LeakyReLU(nn.Module):
-    """Slope 0.2 below zero."""
+    """x, times `slope` where x is negative."""
 
-    execute = staticmethod(activations.leaky_relu)
+    def __init__(self, slope: float = 0.2):
+        self.slope = slope
+
+    def execute(self, x):
+        return jt.maximum(x, self.slope * x)
 
 
 class PixelNorm(nn.Module):
-    """Each latent to unit mean square (ProGAN, section 4.2): (n, c) -> (n, c)"""
-
-    execute = staticmethod(norms.pixel_norm)
-
-
-class MappingLayers(nn.Sequential):
-    """(PixelNorm, EqualLinear, LeakyReLU, ...), bias and LeakyReLU by one operator."""
+    """Each latent to unit mean square over its numbers (ProGAN, section 4.2): (n, c) -> (n, c). So
+    only the direction of z counts; its length says nothing.
+    """
 
     def execute(self, x):
-        x = self[0](x)
-        for layer in range(1, len(self), 2):
-            x = self[layer](x, activations.SLOPE)
-        return x
+        return x / jt.sqrt((x * x).mean(dim=1, keepdims=True) + 1e-8)
+
+
+class InstanceNorm2d(nn.Module):
+    """Each image's each channel to zero mean and unit variance over its pixels, the biased one:
+    (n, c, h, w), as x.
+    """
+
+    def __init__(self, eps: float = 1e-5):
+        self.eps = eps
+
+    def execute(self, x):
+        x = x - x.mean(dims=(2, 3), keepdims=True)
+        return x / jt.sqrt((x * x).mean(dims=(2, 3), keepdims=True) + self.eps)
+
+
+class MinibatchStddev(nn.Module):
+    """One channel more, filled with one number: how much the images of a batch differ (ProGAN,
+    section 3), so that the discriminator sees when all images are alike. (n, c, h, w) -> (n, c + 1,
+    h, w)
+
+    The standard deviation over the batch, of each channel at each pixel, is averaged over all
+    channels and pixels. With `group` the deviation is that of groups of so many images, each with a
+    number of its own: of 8 images in groups of 4, 0 2 4 6 and 1 3 5 7 (NVIDIA's networks).
+    """
+
+    def __init__(self, group: int = 0):
+        self.group = group
+
+    def execute(self, x):
+        n, c, h, w = x.shape
+        group = min(self.group or n, n)
+        if n % group:
+            raise ValueError(f"{n} images are no groups of {group}")
+        d = x.reshape(group, n // group, c, h, w)
+        d = d - d.mean(dim=0, keepdims=True)
+        deviation = jt.sqrt((d * d).mean(dim=0) + 1e-8).mean(dims=(1, 2, 3))  # (n / group,)
+        deviation = deviation.broadcast([group, n // group], [0]).reshape(n, 1, 1, 1)
+        return jt.concat([x, deviation.broadcast([n, 1, h, w])], dim=1)
+
+
+# The generator
+
+
+class ConstantInput(nn.Module):
+    """The learned constant that every image starts from (section 2): n -> (n, channels, 4, 4)"""
+
+    def __init__(self, channels: int, size: int = 4):
+        self.input = jt.randn((1, channels, size, size))
+
+    def execute(self, n: int):
+        return self.input.broadcast([n, *self.input.shape[1:]])
 
 
 class NoiseInjection(nn.Module):
-    """x + strength * noise, one learned strength per channel (section 2), equalised too: fan_in =
-    channels.
+    """x + strength * noise: one map of N(0, 1) numbers, the same for all channels, and for each
+    channel a strength that is learned and begins at 0 (section 2; "B" in figure 1b). It makes what
+    may be otherwise in the same picture: where each hair lies, not how much hair there is.
+
+    The strength is equalised like a weight, with fan_in = channels. x (n, c, h, w), noise (n, 1, h,
+    w).
     """
 
     def __init__(self, channels: int):
         self.weight_orig = jt.zeros((1, channels, 1, 1))
         self.scale = math.sqrt(2 / channels)
 
+    def execute(self, x, noise):
+        return x + self.weight_orig * self.scale * noise
+
 
 class AdaptiveInstanceNorm(nn.Module):
-    """Equation 1: each channel normalised, then scaled and shifted by the style. With what is
-    before it in a StyledConvBlock, bias, noise and LeakyReLU, it is one operator.
+    """AdaIN (equation 1): normalises each channel, which takes away what the layers before have
+    made of its mean and variance; then the style decides both, as gamma and beta, for this layer
+    alone. x (n, c, h, w), w (n, style_dim) -> (n, c, h, w)
+
+    gamma and beta are the halves of a linear function of w ("A" in figure 1b), whose bias begins at
+    1 and 0.
     """
 
     def __init__(self, channels: int, style_dim: int, eps: float = 1e-5):
-        self.eps = eps
+        self.norm = InstanceNorm2d(eps)
         self.style = EqualLinear(style_dim, channels * 2)
         self.style.linear.bias = jt.array(np.repeat([1.0, 0.0], channels).astype("float32"))
 
-    def execute(self, conv, inject, x, noise, w):
-        """What it makes of `inject(conv(x), noise)`."""
-        x, bias, kind, factor = conv.without_bias(x)
-        parts = (x, bias, inject.weight_orig.reshape(-1), noise, self.style(w))
-        return activations.styled_activation(*parts, self.eps, kind, factor, inject.scale)
-
-
-class ConstantInput(nn.Module):
-    """The learned constant that every image starts from."""
-
-    def __init__(self, channels: int, size: int = 4):
-        self.input = jt.randn((1, channels, size, size))
-
-    def without_bias(self, n: int):
-        """(images, None, "none", 1), as convolutions have it"""
-        return repeated(self.input, n), None, "none", 1.0
+    def execute(self, x, w):
+        n, c = x.shape[:2]
+        style = self.style(w).reshape(n, 2, c, 1, 1)
+        gamma, beta = style[:, 0], style[:, 1]  # (n, c, 1, 1)
+        return gamma * self.norm(x) + beta
 
 
 class StyledConvBlock(nn.Module):
-    """One level of the synthesis network (figure 1b)."""
+    """One level of the synthesis network (figure 1b): two times convolution, noise, leaky ReLU and
+    AdaIN.
+
+    `conv1` doubles the size: upsample, convolution with its bias, blur; from 128 px on one fused
+    layer, and blur. At 4 px there is nothing to convolve: it is the learned constant.
+    """
 
     def __init__(self, c_in, c_out, style_dim, step, norm_eps=1e-5, bias_after_blur=False):
         if step == 0:
             self.conv1 = ConstantInput(c_in)
         else:
+            inner, outer = (Blur(), []) if bias_after_blur else (None, [Blur()])
             if step < FUSED_FROM:
-                layers = [Upsample(), EqualConv2d(c_in, c_out, 3), Blur()]
+                layers = [Upsample(), EqualConv2d(c_in, c_out, 3, blur=inner)]
             else:
-                layers = [FusedUpsample(c_in, c_out), Blur()]
-            self.conv1 = UpsamplingLayers(*layers, bias_after_blur=bias_after_blur)
+                layers = [FusedUpsample(c_in, c_out, blur=inner)]
+            self.conv1 = nn.Sequential(*layers, *outer)
         self.noise1 = NoiseInjection(c_out)
+        self.lrelu1 = LeakyReLU()
         self.adain1 = AdaptiveInstanceNorm(c_out, style_dim, norm_eps)
         self.conv2 = EqualConv2d(c_out, c_out, 3)
         self.noise2 = NoiseInjection(c_out)
+        self.lrelu2 = LeakyReLU()
         self.adain2 = AdaptiveInstanceNorm(c_out, style_dim, norm_eps)
 
     def execute(self, x, w, noise):
-        """x (n, c_in, h, h) or n at the first level, w (n, style_dim), noise (n, 1, 2h, 2h) or one
-        for each layer (n, 2, 2h, 2h) -> (n, c_out, 2h, 2h)
+        """x (n, c_in, h, h), at 4 px the number n; w (n, style_dim); noise (n, 1, 2h, 2h), which
+        both layers take, or (n, 2, 2h, 2h), one map for each -> (n, c_out, 2h, 2h)
         """
-        one = noise.shape[1] == 1
-        first, second = (noise, noise) if one else (noise[:, :1], noise[:, 1:])
-        x = self.adain1(self.conv1, self.noise1, x, first, w)
-        return self.adain2(self.conv2, self.noise2, x, second, w)
+        first, second = (noise, noise) if noise.shape[1] == 1 else (noise[:, :1], noise[:, 1:])
+        x = self.conv1(x)
+        x = self.noise1(x, first)
+        x = self.lrelu1(x)
+        x = self.adain1(x, w)
+        x = self.conv2(x)
+        x = self.noise2(x, second)
+        x = self.lrelu2(x)
+        return self.adain2(x, w)
 
 
 class Generator(nn.Module):
     """The synthesis network: one style per level -> an image."""
 
-    def __init__(self, code_dim: int = 512, channel_max: int = 512, **ways):
+    def __init__(self, code_dim=512, channel_max=512, norm_eps=1e-5, bias_after_blur=False):
         c = widths(channel_max)
         levels = range(MAX_STEP + 1)
+        options = norm_eps, bias_after_blur
         self.progression = nn.ModuleList(
-            [StyledConvBlock(c[max(i - 1, 0)], c[i], code_dim, i, **ways) for i in levels]
+            [StyledConvBlock(c[max(i - 1, 0)], c[i], code_dim, i, *options) for i in levels]
         )
         self.to_rgb = nn.ModuleList([EqualConv2d(c[i], 3, 1) for i in levels])
+        self.upsample = Upsample()
 
     def execute(self, styles, noise, step: int, alpha=None):
         """styles: step + 1 times (n, code_dim); noise: step + 1 times (n, 1 or 2, 4 * 2^i, 4 * 2^i)
         -> (n, 3, size, size)
+
+        While a size fades in, its image is blended with that of the level below, enlarged: alpha of
+        the new one, 1 - alpha of the other (ProGAN, figure 2).
         """
-        x, below = styles[0].shape[0], None
+        x = styles[0].shape[0]  # n
         for i in range(step + 1):
             below = x
             x = self.progression[i](x, styles[i], noise[i])
         image = self.to_rgb[step](x)
         if is_fading(step, alpha):
-            skip = ops.upsample2(self.to_rgb[step - 1](below))
+            skip = self.upsample(self.to_rgb[step - 1](below))
             image = (1 - alpha) * skip + alpha * image
         return image
 
@@ -299,17 +358,25 @@ class StyledGenerator(nn.Module):
     """Mapping network `style` and synthesis network `generator`.
 
     code_dim: size of z and w. n_mlp: layers of the mapping. channel_max: widest level (512 is the
-    original). NVIDIA's own networks have two noise maps a level, other `ways` (norm_eps and
-    bias_after_blur of StyledConvBlock) and a known mean style: `stored_mean` (1, code_dim).
+    original). NVIDIA's own networks have two noise maps a level and other norm_eps and
+    bias_after_blur, of StyledConvBlock.
     """
 
-    def __init__(self, code_dim=512, n_mlp=8, channel_max=512, noise_maps=1, **ways):
-        self.code_dim, self.noise_maps, self.stored_mean = code_dim, noise_maps, None
-        self.generator = Generator(code_dim, channel_max, **ways)
+    def __init__(
+        self,
+        code_dim=512,
+        n_mlp=8,
+        channel_max=512,
+        noise_maps=1,
+        norm_eps=1e-5,
+        bias_after_blur=False,
+    ):
+        self.code_dim, self.noise_maps = code_dim, noise_maps
+        self.generator = Generator(code_dim, channel_max, norm_eps, bias_after_blur)
         layers = [PixelNorm()]
         for _ in range(n_mlp):
             layers += [EqualLinear(code_dim, code_dim), LeakyReLU()]
-        self.style = MappingLayers(*layers)
+        self.style = nn.Sequential(*layers)
 
     def mapping(self, z):
         """z (n, code_dim), N(0, 1) -> w (n, code_dim)"""
@@ -329,27 +396,6 @@ class StyledGenerator(nn.Module):
         if noise is None:
             noise = self.draw_noise(styles[0].shape[0], step)
         return self.generator(styles, noise, step, alpha)
-
-    def map_latents(self, z):
-        """`mapping` from array to array: (n, code_dim) float32."""
-        with jt.no_grad():
-            return self.mapping(jt.array(z)).numpy()
-
-    def render(self, w, noise, step: int, alpha=None, batch: int = 16):
-        """`synthesis` from arrays to an array, some images at a time to bound the memory.
-
-        w (n, code_dim), or (n, step + 1, code_dim) with a style for each level; noise: step + 1
-        arrays, see `draw_noise` -> (n, 3, size, size)
-        """
-        images = []
-        for i in range(0, len(w), batch):
-            part = slice(i, i + batch)
-            styles = w[part] if w.ndim == 3 else np.repeat(w[part, None], step + 1, axis=1)
-            with jt.no_grad():
-                styles = [jt.array(styles[:, level]) for level in range(step + 1)]
-                image = self.synthesis(styles, [jt.array(x[part]) for x in noise], step, alpha)
-            images.append(image.numpy())
-        return np.concatenate(images)
 
     def execute(
         self,
@@ -394,21 +440,25 @@ class StyledGenerator(nn.Module):
         return parameters_below(self, ["style.", *levels, *(f"generator.to_rgb.{i}." for i in rgb)])
 
 
+# The discriminator
+
+
 class ConvBlock(nn.Module):
-    """One level of the discriminator: (n, c_in, 2h, 2w) -> (n, c_out, h, w); the last one, step 0,
-    ends at 1x1.
+    """One level of the discriminator: (n, c_in, 2h, 2w) -> (n, c_out, h, w).
+
+    `conv2` halves the size: blur, convolution, mean of 2x2 pixels; from 128 px on blur and one
+    fused layer. At 4 px, step 0, a 4x4 convolution without padding ends at 1x1.
     """
 
     def __init__(self, c_in: int, c_out: int, step: int):
-        self.conv1 = ActivatedConv2d(EqualConv2d(c_in, c_out, 3), LeakyReLU())
+        self.conv1 = nn.Sequential(EqualConv2d(c_in, c_out, 3), LeakyReLU())
         if step == 0:
-            self.conv2 = ActivatedConv2d(EqualConv2d(c_out, c_out, 4, padding=0), LeakyReLU())
+            layers = [EqualConv2d(c_out, c_out, 4, padding=0)]
         elif step < FUSED_FROM:
-            conv = EqualConv2d(c_out, c_out, 3)
-            self.conv2 = DownsamplingLayers(Blur(), conv, AvgPool2d(), LeakyReLU())
+            layers = [Blur(), EqualConv2d(c_out, c_out, 3), AvgPool2d()]
         else:
-            conv = FusedDownsample(c_out, c_out)
-            self.conv2 = DownsamplingLayers(Blur(), conv, LeakyReLU())
+            layers = [Blur(), FusedDownsample(c_out, c_out)]
+        self.conv2 = nn.Sequential(*layers, LeakyReLU())
 
     def execute(self, x):
         return self.conv2(self.conv1(x))
@@ -416,11 +466,12 @@ class ConvBlock(nn.Module):
 
 class Discriminator(nn.Module):
     """Images -> scores, higher for real. Lists start with the largest size, as the original's.
-    stddev_group: see `activations.minibatch_stddev`.
+
+    from_rgb_activate: a leaky ReLU after from_rgb, which the original's first version lacked.
+    stddev_group: of MinibatchStddev.
     """
 
     def __init__(self, from_rgb_activate=True, channel_max: int = 512, stddev_group: int = 0):
-        self.stddev_group = stddev_group
         c = widths(channel_max)
         steps = range(MAX_STEP, -1, -1)
         self.progression = nn.ModuleList(
@@ -428,20 +479,25 @@ class Discriminator(nn.Module):
         )
         rgb = [EqualConv2d(3, c[i], 1) for i in steps]
         if from_rgb_activate:
-            rgb = [ActivatedConv2d(conv, LeakyReLU()) for conv in rgb]
+            rgb = [nn.Sequential(conv, LeakyReLU()) for conv in rgb]
         self.from_rgb = nn.ModuleList(rgb)
+        self.avg_pool = AvgPool2d()
+        self.stddev = MinibatchStddev(stddev_group)
         self.linear = EqualLinear(c[0], 1)
 
     def execute(self, image, step: int = 0, alpha=-1):
-        """image (n, 3, 4 * 2^step, 4 * 2^step) -> (n, 1)"""
+        """image (n, 3, 4 * 2^step, 4 * 2^step) -> (n, 1)
+
+        While a size fades in, alpha of what its block makes of the image is blended with 1 - alpha
+        of what from_rgb of the size below makes of the image halved.
+        """
         x = self.from_rgb[MAX_STEP - step](image)
         for i in range(step, 0, -1):
             x = self.progression[MAX_STEP - i](x)
             if i == step and is_fading(step, alpha):
-                skip = self.from_rgb[MAX_STEP - step + 1](ops.avg_pool2(image))
+                skip = self.from_rgb[MAX_STEP - step + 1](self.avg_pool(image))
                 x = (1 - alpha) * skip + alpha * x
-        group = [self.stddev_group] if self.stddev_group else []
-        x = self.progression[MAX_STEP](norms.minibatch_stddev(x, *group))
+        x = self.progression[MAX_STEP](self.stddev(x))
         return self.linear(x.reshape(x.shape[:2]))
 
     def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:

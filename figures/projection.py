@@ -159,10 +159,10 @@ class Distance:
 
 def halved(images):
     """The images at 256 px where they are larger: that is what LPIPS's networks have learned."""
-    from operators import ops  # imports Jittor
+    from operators import resampling  # imports Jittor
 
     while images.shape[-1] > LARGEST_SEEN:
-        images = ops.avg_pool2(images)
+        images = resampling.avg_pool2(images)
     return images
 
 

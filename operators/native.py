@@ -103,6 +103,11 @@ def cuda_source(function: str) -> str:
     return next(text for text in cuda_sources().values() if f"void {function}(" in text)
 
 
+def is_float32(*variables) -> bool:
+    """Whether the kernels can take these Vars."""
+    return all(x.dtype == "float32" for x in variables)
+
+
 def call(function: str, inputs, shapes, *numbers) -> list:
     """What an operator of operators/kernels makes of the inputs and then the numbers: Vars of those
     shapes.
@@ -111,6 +116,9 @@ def call(function: str, inputs, shapes, *numbers) -> list:
     kernel serves all operators with as many inputs and outputs.
     """
     jt = sys.modules["jittor"]
+    if not is_float32(*inputs):
+        found = ", ".join(str(x.dtype) for x in inputs)
+        raise TypeError(f"{function} takes float32, not {found}: model.py alone takes others")
     data = {str(i): float(number) for i, number in enumerate(numbers)}
     text = arrays(len(inputs), len(shapes), len(numbers))
     if jt.flags.use_cuda:

@@ -1,6 +1,6 @@
-"""Norms, and the batch's standard deviation. Images are (n, c, h, w), float32."""
-
-import numpy as np
+"""Norms, and the batch's standard deviation, each by one kernel. Images are (n, c, h, w) and
+float32.
+"""
 
 from backend import device
 from operators.native import call
@@ -45,13 +45,7 @@ def pixel_norm_plain(x):
 
 def pixel_norm(x):
     """x / sqrt(mean over c of x^2 + 1e-8) (ProGAN, section 4.2), x (n, c)."""
-    return _PixelNorm()(x) if str(x.dtype) == "float32" else pixel_norm_plain(x)
-
-
-def instance_norm(x, eps: float = 1e-5):
-    """Zero mean and unit (biased) variance of each image's each channel."""
-    x = x - x.mean(dims=(2, 3), keepdims=True)
-    return x / jt.sqrt((x * x).mean(dims=(2, 3), keepdims=True) + eps)
+    return _PixelNorm()(x)
 
 
 class _Stddev(jt.Function):
@@ -89,18 +83,6 @@ class _StddevGradient(_Stddev):
         return dx, ddy
 
 
-def minibatch_stddev_plain(x, group: int):
-    """`minibatch_stddev` step by step."""
-    n, c, h, w = x.shape
-    d = x.reshape(group, n // group, c, h, w)
-    d = d - d.mean(dim=0, keepdims=True)
-    deviation = jt.sqrt((d * d).mean(dim=0) + 1e-8).mean(dims=(2, 3)).mean(dim=1)  # (n / group,)
-    deviation = deviation.broadcast([group, n // group], [0]).reshape(n, 1, 1, 1)
-    padded = x.reindex([n, c + 1, h, w], ["i0", "i1", "i2", "i3"])  # a channel of zeros
-    last = np.arange(c + 1).reshape(1, -1, 1, 1) == c
-    return padded + deviation * jt.array(last.astype(str(x.dtype))).stop_grad()
-
-
 def minibatch_stddev(x, group: int = 0):
     """Appends a channel with one number: the mean over everything of the batch's standard deviation
     (ProGAN, 3). With `group`, that of groups of so many: of 8 images 0 2 4 6 and 1 3 5 7.
@@ -110,6 +92,4 @@ def minibatch_stddev(x, group: int = 0):
     group = min(group or n, n)
     if n % group:
         raise ValueError(f"{n} images are no groups of {group}")
-    if str(x.dtype) != "float32":
-        return minibatch_stddev_plain(x, group)
     return _Stddev(group)(x)

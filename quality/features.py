@@ -27,7 +27,7 @@ class Extractor(NamedTuple):
 
     def __call__(self, pixels):
         """uint8 (n, 3, h, w) -> (n, d) float32."""
-        from operators.ops import jt  # imports Jittor
+        from operators.convolution import jt  # imports Jittor
 
         with jt.no_grad():
             return self.pooled(signed(pixels)).numpy()
@@ -35,14 +35,14 @@ class Extractor(NamedTuple):
 
 def signed(pixels):
     """uint8 (n, 3, h, w) -> Var in [-1, 1]."""
-    from operators.ops import jt
+    from operators.convolution import jt
 
     return jt.array(pixels).float32() / 127.5 - 1
 
 
 def reduced(images):
     """Images as Vars, at most 256 px: means of 2 x 2, again and again."""
-    from operators.ops import avg_pool2
+    from operators.resampling import avg_pool2
 
     while max(images.shape[2:]) > LARGEST and not any(size % 2 for size in images.shape[2:]):
         images = avg_pool2(images)

@@ -9,7 +9,7 @@ each other.
 import numpy as np
 
 from backend import device
-from operators import activations, ops
+from operators import activations, convolution, products, resampling
 from quality.lpips import constant, variable
 
 jt = device.load()
@@ -36,9 +36,9 @@ def bilinear(n_in: int, n_out: int):
 def resize(x, size: int):
     """Bilinear, without smoothing first: (n, c, h, w) -> (n, c, size, size)."""
     n, c, h, w = x.shape
-    x = ops.linear(x.reshape(-1, w), constant(bilinear(w, size)))  # (n c h, size)
+    x = products.linear(x.reshape(-1, w), constant(bilinear(w, size)))  # (n c h, size)
     x = x.reshape(n, c, h, size).transpose(0, 1, 3, 2).reshape(-1, h)
-    x = ops.linear(x, constant(bilinear(h, size)))  # (n c size, size)
+    x = products.linear(x, constant(bilinear(h, size)))  # (n c size, size)
     return x.reshape(n, c, size, size).transpose(0, 1, 3, 2)
 
 
@@ -56,16 +56,16 @@ class Inception:
         """What is averaged: images as above -> (n, 2048, 8, 8)."""
         x = resize(variable(images), SIZE)
         x = self.chain(x, "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3")
-        x = ops.max_pool2d(x, 3, 2)
-        x = ops.max_pool2d(self.chain(x, "Conv2d_3b_1x1", "Conv2d_4a_3x3"), 3, 2)
+        x = resampling.max_pool2d(x, 3, 2)
+        x = resampling.max_pool2d(self.chain(x, "Conv2d_3b_1x1", "Conv2d_4a_3x3"), 3, 2)
         for name in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
             x = self.mixed_5(x, name)
         x = self.mixed_6a(x)
         for name in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"):
             x = self.mixed_6(x, name)
         x = self.mixed_7a(x)
-        x = self.mixed_7(x, "Mixed_7b", ops.mean_of_neighbours(x))
-        return self.mixed_7(x, "Mixed_7c", ops.max_pool2d(x, 3, 1, 1))
+        x = self.mixed_7(x, "Mixed_7b", resampling.mean_of_neighbours(x))
+        return self.mixed_7(x, "Mixed_7c", resampling.max_pool2d(x, 3, 1, 1))
 
     def layer(self, x, name: str):
         """A convolution with its batch norm and ReLU."""
@@ -73,7 +73,7 @@ class Inception:
         padded = name not in UNPADDED and name not in HALVING
         padding = tuple(k // 2 for k in kernel.shape[2:]) if padded else 0
         stride = 2 if name in HALVING else 1
-        return activations.relu(ops.conv2d(x, kernel, padding, stride=stride) + bias)
+        return activations.relu(convolution.conv2d(x, kernel, padding, stride=stride) + bias)
 
     def chain(self, x, *names):
         for name in names:
@@ -89,28 +89,28 @@ class Inception:
             self.layer(x, f"{name}.branch1x1"),
             self.branch(x, name, "branch5x5", 2),
             self.branch(x, name, "branch3x3dbl", 3),
-            self.layer(ops.mean_of_neighbours(x), f"{name}.branch_pool"),
+            self.layer(resampling.mean_of_neighbours(x), f"{name}.branch_pool"),
         ]
         return jt.concat(outputs, dim=1)
 
     def mixed_6a(self, x):
         wide = self.layer(x, "Mixed_6a.branch3x3")
         double = self.branch(x, "Mixed_6a", "branch3x3dbl", 3)
-        return jt.concat([wide, double, ops.max_pool2d(x, 3, 2)], dim=1)
+        return jt.concat([wide, double, resampling.max_pool2d(x, 3, 2)], dim=1)
 
     def mixed_6(self, x, name: str):
         outputs = [
             self.layer(x, f"{name}.branch1x1"),
             self.branch(x, name, "branch7x7", 3),
             self.branch(x, name, "branch7x7dbl", 5),
-            self.layer(ops.mean_of_neighbours(x), f"{name}.branch_pool"),
+            self.layer(resampling.mean_of_neighbours(x), f"{name}.branch_pool"),
         ]
         return jt.concat(outputs, dim=1)
 
     def mixed_7a(self, x):
         wide = self.branch(x, "Mixed_7a", "branch3x3", 2)
         wider = self.branch(x, "Mixed_7a", "branch7x7x3", 4)
-        return jt.concat([wide, wider, ops.max_pool2d(x, 3, 2)], dim=1)
+        return jt.concat([wide, wider, resampling.max_pool2d(x, 3, 2)], dim=1)
 
     def mixed_7(self, x, name: str, pool):
         single = self.branch(x, name, "branch3x3", 1)

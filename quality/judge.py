@@ -213,7 +213,7 @@ def parts(sequence, count: int):
 def perceptual_distance(network: str, path=None, linear_path=None):
     """LPIPS between two batches, of pixels or of images in [-1, 1]: (n,) array."""
     weights = find_weights(network, path, linear_path)
-    from operators.ops import jt  # imports Jittor
+    from operators.convolution import jt  # imports Jittor
     from quality.lpips import LPIPS
 
     distance = LPIPS(weights)

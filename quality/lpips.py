@@ -10,7 +10,7 @@ import numpy as np
 from backend import device
 from backend.terminal import UserError
 from formats.features import BLOCKS, Weights
-from operators import activations, ops
+from operators import activations, convolution, resampling
 
 jt = device.load()
 
@@ -51,7 +51,7 @@ class FeatureNetwork:
     def convolution(self, x, kernel, bias):
         size = kernel.shape[-1]
         stride, padding = (4, 2) if size == 11 else (1, size // 2)
-        y = ops.conv2d(x, kernel, padding, stride=stride)
+        y = convolution.conv2d(x, kernel, padding, stride=stride)
         return activations.relu(y + bias.reshape(1, -1, 1, 1))
 
     def features(self, images) -> list:
@@ -60,10 +60,10 @@ class FeatureNetwork:
         """
         x = variable(images)
         while min(x.shape[2:]) < SMALLEST[self.network]:
-            x = ops.upsample2(x)
+            x = resampling.upsample2(x)
         x, layers, outputs = (x - self.mean) / self.deviation, iter(self.layers), []
         for block, pooling in zip(BLOCKS[self.network], POOLING[self.network]):
-            x = ops.max_pool2d(x, *pooling) if pooling else x
+            x = resampling.max_pool2d(x, *pooling) if pooling else x
             for _ in block:
                 x = self.convolution(x, *next(layers))
             outputs.append(x)

@@ -1,17 +1,11 @@
-"""Float64 stand-ins, in NumPy, for the bilinear operators of `ops`: slow and exact.
-
-With them our whole code can run in float64. Float32 decides by chance on which side of its kink a
-leaky ReLU falls that is nearly 0, and an iteration later the losses differ in the third digit;
-float64 takes chance out of a comparison with numbers recorded in float64.
-"""
-
-import itertools
+"""What operators are compared with, in NumPy and float64; and fixtures for float64 in Jittor."""
 
 import numpy as np
 import pytest
 
-from operators import ops
-from operators.ops import jt
+from operators import reference
+from operators.convolution import jt
+from operators.reference import pair  # noqa: F401
 
 RNG = np.random.RandomState(0)
 
@@ -25,19 +19,6 @@ def assert_close(ours, exact, bar=3e-6):
     ours = ours.numpy() if isinstance(ours, jt.Var) else ours
     assert ours.shape == exact.shape
     assert np.abs(ours - exact).max() <= bar * np.abs(exact).max()
-
-
-def pair(padding):
-    return padding if isinstance(padding, tuple) else (padding, padding)
-
-
-def windows(x, kernel, stride, padding, size):
-    """For each tap (i, j): where it meets the padded x (n, c, h, w), and the padded x."""
-    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in pair(padding))))
-    for i, j in itertools.product(range(kernel[0]), range(kernel[1])):
-        rows = slice(i, i + stride * size[0], stride)
-        columns = slice(j, j + stride * size[1], stride)
-        yield i, j, (slice(None), slice(None), rows, columns), x
 
 
 def smoothing(size):
@@ -55,74 +36,38 @@ def smooth_adjoint(y):
     return smoothing(h).T @ y @ smoothing(w)
 
 
+def in_float64(*arrays):
+    return [a.astype("float64") for a in arrays]
+
+
 def conv(x, w, stride, padding, down=False, scale=1.0):
-    x = smooth(x) if down else x
-    lengths = zip(x.shape[2:], pair(padding), w.shape[2:])
-    size = [(s + 2 * p - k) // stride + 1 for s, p, k in lengths]
-    y = np.zeros((len(x), len(w), *size))
-    for i, j, place, padded in windows(x, w.shape[2:], stride, padding, size):
-        y += np.moveaxis(np.tensordot(w[:, :, i, j], padded[place], (1, 1)), 0, 1)
-    return scale * y
+    x, w = in_float64(x, w)
+    return scale * reference.conv(smooth(x) if down else x, w, stride, padding)
 
 
 def conv_data(w, dy, stride, padding, down, scale, size):
-    above, left = pair(padding)
-    h, v = size[0] + down + 2 * above, size[1] + down + 2 * left
-    dx = np.zeros((len(dy), w.shape[1], h, v))
-    for i, j, place, _ in windows(dx[:, :, :1, :1], w.shape[2:], stride, 0, dy.shape[2:]):
-        dx[place] += np.moveaxis(np.tensordot(w[:, :, i, j], dy, (0, 1)), 0, 1)
-    dx = scale * dx[:, :, above : h - above, left : v - left]
+    size = [s + down for s in size]
+    dx = scale * reference.conv_data(*in_float64(w, dy), stride, padding, size)
     return smooth_adjoint(dx) if down else dx
 
 
 def conv_weight(x, dy, stride, padding, down, scale, kernel):
-    x = smooth(x) if down else x
-    dw = np.zeros((dy.shape[1], x.shape[1], *kernel))
-    for i, j, place, padded in windows(x, kernel, stride, padding, dy.shape[2:]):
-        dw[:, :, i, j] = np.tensordot(dy, padded[place], ((0, 2, 3), (0, 2, 3)))
-    return scale * dw
-
-
-def exact(x):
-    return x.numpy().astype("float64")
+    x, dy = in_float64(x, dy)
+    return scale * reference.conv_weight(smooth(x) if down else x, dy, stride, padding, kernel)
 
 
 @pytest.fixture
 def float64(monkeypatch):
-    """While it is active, convolutions, matrix products, new arrays are float64."""
-
-    monkeypatch.setattr(jt.flags, "auto_convert_64_to_32", 0)  # what jt.array does to NumPy's
-
-    def patch(function, execute):
-        monkeypatch.setattr(function, "execute", execute)
-
-    def matmul(self, a, b):
-        a, b = (exact(m).T if t else exact(m) for m, t in zip((a, b), self.transpose))
-        return jt.array(np.ascontiguousarray(self.scale * (a @ b)))
-
-    patch(ops._Conv, lambda f, x, w: jt.array(conv(exact(x), exact(w), *f.geometry)))
-    patch(
-        ops._ConvData,
-        lambda f, w, dy: jt.array(conv_data(exact(w), exact(dy), *f.geometry, f.size).copy()),
-    )
-    patch(
-        ops._ConvWeight,
-        lambda f, x, dy: jt.array(conv_weight(exact(x), exact(dy), *f.geometry, f.kernel)),
-    )
-    patch(ops._Matmul, matmul)
-
-
-@pytest.fixture
-def exact_factors(float64, monkeypatch):
-    """Python's numbers in float64 too, which Jittor takes as float32: no error is left but that of
-    float64.
+    """While it is active Jittor makes float64 of NumPy's float64, which it makes float32 of else,
+    and takes Python's numbers as float64 beside such Vars, which it takes as float32 else.
     """
+    monkeypatch.setattr(jt.flags, "auto_convert_64_to_32", 0)
 
     def patch(operator):
         original = getattr(jt.Var, operator)
 
         def operate(x, y):
-            if isinstance(y, float):
+            if isinstance(y, float) and x.dtype == "float64":
                 y = jt.array(np.array([y]))
                 y.sync()
             return original(x, y)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import convert
-from operators.ops import jt
+from operators.convolution import jt
 from training.run import TrainState
 from training.schedule import Config
 

@@ -17,7 +17,7 @@ from backend.terminal import UsageError
 from formats import files, rosinality
 from formats.files import CheckpointError
 from formats.jittor import TRAILER
-from operators.ops import jt
+from operators.convolution import jt
 from training.checkpoint import config_of, read_checkpoint
 from training.run import TrainState
 from training.schedule import phase_at

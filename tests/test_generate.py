@@ -14,7 +14,7 @@ from figures import figures
 from figures.artist import Artist, blend
 from figures.grid import make_grid, stack
 from model import StyledGenerator
-from operators.ops import jt
+from operators.convolution import jt
 from training.checkpoint import read_checkpoint
 from training.run import TrainState
 from training.schedule import Config

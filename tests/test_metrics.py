@@ -17,7 +17,7 @@ from figures.artist import Artist
 from figures.grid import to_bytes
 from formats import pytorch
 from formats.features import find_weights
-from operators.ops import jt
+from operators.convolution import jt
 from quality import features, judge, measuring
 from quality.chart import label, ticks
 from quality.distances import frechet_distance, kernel_distance, moments, precision_recall
@@ -182,7 +182,7 @@ def test_diversity_is_the_mean_distance_of_pairs(checkpoint, lmdb, monkeypatch, 
     monkeypatch.setattr(judge, "find_weights", lambda *_: weights)
     generator, _, _, alpha = load_generator(checkpoint)
     artist = Artist(generator, 2, alpha, psi=1.0)
-    judge = Judge(open_data(lmdb), Request(("lpips_diversity",), num=7, batch=batch))
+    judged = Judge(open_data(lmdb), Request(("lpips_diversity",), num=7, batch=batch))
     images = to_bytes(artist.draw(artist.styles(range(6)), artist.noise(range(6))))
     x = images / np.float32(127.5) - 1
     expected = LPIPS(weights)(x[::2], x[1::2]).numpy().mean()
@@ -410,7 +410,7 @@ def test_a_signal_ends_measuring(checkpoint, lmdb, random_vgg16, computed, monke
     generator, _, _, alpha = load_generator(checkpoint)
     asked = iter([False] * batches + [True])
     request = Request(("fd_vgg16", "ppl_w"), batch=2)
-    judge = Judge(open_data(lmdb), request, stop=partial(next, asked))
+    judged = Judge(open_data(lmdb), request, stop=partial(next, asked))
     with pytest.raises(Stopped):
         judge.measure_artist(Artist(generator, 2, alpha))
     assert len(computed) == min(batches, 10) and next(asked, "all") == "all"

@@ -14,7 +14,7 @@ from model import (
     Upsample,
     UpsamplingLayers,
 )
-from operators.ops import jt
+from operators.convolution import jt
 
 
 def draw(*shape):

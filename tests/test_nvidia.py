@@ -17,7 +17,7 @@ import train
 from figures.artist import Artist
 from formats import files, nvidia
 from model import Discriminator
-from operators.ops import jt
+from operators.convolution import jt
 from training.checkpoint import config_of, read_checkpoint
 from training.losses import LOSSES
 from training.run import TrainState, load_generator, new_discriminator, new_generator

@@ -16,7 +16,7 @@ from tiny import ROOT, TINY, assert_same_checkpoint, run_train
 import prepare_data
 import train
 from data.store import WRITER, LmdbWriter
-from operators.ops import jt
+from operators.convolution import jt
 from training.checkpoint import read_checkpoint
 from training.run import TrainState
 from training.schedule import Config, phase_at

@@ -10,6 +10,7 @@ import numpy as np
 from backend import device
 from backend.disk import replacing
 from data.sizes import step_of
+from fast import accelerate
 from formats import rosinality
 from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS, PARTS
@@ -25,19 +26,24 @@ jt = device.load()
 WEIGHT_STREAM = 4  # dataset.py has 1 and 2, train.py 3
 
 
-def new_generator(config: Config) -> StyledGenerator:
-    return StyledGenerator(
+def new_generator(config: Config, plain: bool = False) -> StyledGenerator:
+    """plain: without fast.py, the layers one by one."""
+    generator = StyledGenerator(
         config.code_size,
         config.n_mlp,
         config.channel_max,
         config.noise_maps,
-        norm_eps=config.norm_eps,
-        bias_after_blur=config.bias_after_blur,
+        config.norm_eps,
+        config.bias_after_blur,
     )
+    return generator if plain else accelerate(generator)
 
 
-def new_discriminator(config: Config) -> Discriminator:
-    return Discriminator(config.from_rgb_activate, config.channel_max, config.stddev_group)
+def new_discriminator(config: Config, plain: bool = False) -> Discriminator:
+    """plain: without fast.py, the layers one by one."""
+    settings = config.from_rgb_activate, config.channel_max, config.stddev_group
+    discriminator = Discriminator(*settings)
+    return discriminator if plain else accelerate(discriminator)
 
 
 def take_parameters(module, content: dict, part: str, path) -> None:
@@ -100,12 +106,13 @@ class TrainState:
     `d_optimizer`, `config`, and the counters `images_seen`, `iteration` and `pictures`.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, plain: bool = False):
+        """plain: without fast.py, the layers one by one."""
         self.config = config
-        self.generator = new_generator(config)
-        self.discriminator = new_discriminator(config)
+        self.generator = new_generator(config, plain)
+        self.discriminator = new_discriminator(config, plain)
         draw_weights((self.generator, self.discriminator), config.seed)
-        self.running = new_generator(config)
+        self.running = new_generator(config, plain)
         self.g_parameters = dict(self.generator.named_parameters())
         self.running_parameters = dict(self.running.named_parameters())
         for name, p in self.running_parameters.items():

@@ -16,7 +16,7 @@ from tiny import ROOT
 from backend import jittor_home
 from backend.jittor_home import EDITS, DeviceError
 from backend.terminal import UsageError
-from operators.ops import jt
+from operators.convolution import jt
 
 OURS = "from backend import device; jt = device.load('cpu'); print(jt.ones(3).sum().item())"
 # In the usual way; as where there is no CUDA, which a plain import may not survive

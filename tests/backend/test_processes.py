@@ -16,7 +16,7 @@ import train
 from data.batches import image_order
 from data.store import LmdbWriter
 from operators import norms
-from operators.ops import jt
+from operators.convolution import jt
 from training.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.skipif(

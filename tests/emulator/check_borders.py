@@ -22,7 +22,7 @@ past<<<1, 32>>>(in0_p, out0_p, %d);
 
 def past_the_end(n: int):
     """32 numbers of a Var of 32, from the n-th on."""
-    from operators.ops import jt
+    from operators.convolution import jt
 
     return jt.code([32], "float32", [jt.ones([32])], cuda_src=PAST_THE_END % n).numpy()
 
@@ -30,17 +30,19 @@ def past_the_end(n: int):
 def smooth():
     import oracle
 
-    from operators import ops
+    from operators import convolution
     from operators.native import call
 
     for shape in SHAPES:
         x = oracle.draw(*shape)
         for adjoint, exact in ((False, oracle.smooth), (True, oracle.smooth_adjoint)):
-            oracle.assert_close(ops._smooth(ops.jt.array(x), adjoint, 3.0), 3 * exact(x))
+            oracle.assert_close(
+                convolution._smooth(convolution.jt.array(x), adjoint, 3.0), 3 * exact(x)
+            )
         wide, numbers = x.repeat(2, 2).repeat(2, 3), (shape[0] * shape[1], *shape[2:])
-        found = call("unpool", [ops.jt.array(x)], [wide.shape], *numbers, 2.0)[0]
+        found = call("unpool", [convolution.jt.array(x)], [wide.shape], *numbers, 2.0)[0]
         assert (found.numpy() == 2 * wide).all()
-        found = call("pool", [ops.jt.array(wide)], [x.shape], *numbers, 0.25)[0]
+        found = call("pool", [convolution.jt.array(wide)], [x.shape], *numbers, 0.25)[0]
         assert (found.numpy() == x).all()
 
 
@@ -48,8 +50,8 @@ def styled():
     import numpy as np
     from test_activations import layer, operands
 
+    from operators.convolution import jt
     from operators.native import call
-    from operators.ops import jt
 
     for n, c, h, w in SHAPES:
         for number, kind in enumerate(("none", "plain", "blurred")):
@@ -70,8 +72,8 @@ def biased():
     import numpy as np
     import oracle
 
+    from operators.convolution import jt
     from operators.native import call
-    from operators.ops import jt
 
     for n, c, h, w in SHAPES:
         x, bias, dy = oracle.draw(n, c, h, w), oracle.draw(c), oracle.draw(n, c, h, w)
@@ -92,8 +94,8 @@ def norms():
     import oracle
     from test_norms import unit
 
+    from operators.convolution import jt
     from operators.native import call
-    from operators.ops import jt
 
     for n, c, h, w in SHAPES:
         z, dz = oracle.draw(n, c * h), oracle.draw(n, c * h)
@@ -126,8 +128,8 @@ def updates():
     import numpy as np
     import oracle
 
+    from operators.convolution import jt
     from operators.native import AT_ONCE, call
-    from operators.ops import jt
 
     sizes = [1, 31, 4096, 4097, 20000][:AT_ONCE]
     missing = AT_ONCE - len(sizes)

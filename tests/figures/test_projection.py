@@ -14,7 +14,7 @@ from figures.artist import many_styles
 from figures.projection import Adam, ProjectionError, Settings, noise_penalty, project, psnr
 from formats.features import Weights
 from model import StyledGenerator
-from operators.ops import jt
+from operators.convolution import jt
 from quality.lpips import LPIPS
 
 

@@ -8,7 +8,7 @@ import pytest
 from saved import DATA, TINY, parts, run, saved  # noqa: F401
 
 from formats.files import CheckpointError
-from operators.ops import jt
+from operators.convolution import jt
 from training.checkpoint import config_of, read_checkpoint
 from training.run import TrainState, load_generator
 from training.schedule import Config, phase_at

@@ -5,7 +5,7 @@ import pytest
 from oracle import assert_close, draw
 
 from operators import activations
-from operators.ops import jt
+from operators.convolution import jt
 
 
 def test_leaky_relu():

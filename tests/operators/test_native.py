@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from operators import native, ops
+from operators import native, products
+from operators.convolution import jt
 from operators.native import SOURCES
-from operators.ops import jt
 
 ROOT = Path(__file__).parent.parent.parent
 RNG = np.random.RandomState(0)
@@ -20,20 +20,20 @@ import hashlib, sys
 import numpy as np
 from backend import device
 jt = device.load("cpu", threads=int(sys.argv[1]))
-from operators import activations, native, ops
+from operators import activations, convolution, native, products
 from training.optimizer import Adam
 rng, digest = np.random.RandomState(0), hashlib.sha256()
 def draw(*shape):
     return jt.array(rng.standard_normal(shape).astype("float32"))
 for c, o, size in ((5, 7, 8), (40, 40, 16), (90, 33, 32), (160, 150, 8), (520, 300, 4)):
     x, w, one, bias = draw(6, c, size, size), draw(o, c, 3, 3), draw(3, o, 1, 1), draw(o)
-    y = activations.biased(ops.conv2d(x, w, 1), bias, slope=0.2)
+    y = activations.biased(convolution.conv2d(x, w, 1), bias, slope=0.2)
     noise = draw(6, 1, size, size)
     z = activations.styled_activation(y, bias, draw(o), noise, draw(6, 2 * o), kind="blurred")
-    z = ops.conv2d(z, one)
-    z = z.mean() + (ops.upsample_conv2d_blur(x, w) ** 2).mean()
-    z += ops.linear(bias[None], draw(9, o)).sum()
-    loss = z + (ops.blur_conv2d_avg_pool(x, w) ** 2).sum()
+    z = convolution.conv2d(z, one)
+    z = z.mean() + (convolution.upsample_conv2d_blur(x, w) ** 2).mean()
+    z += products.linear(bias[None], draw(9, o)).sum()
+    loss = z + (convolution.blur_conv2d_avg_pool(x, w) ** 2).sum()
     gradients = jt.grad(loss, [x, w, one, bias])
     for result in (y, loss, *gradients):
         digest.update(result.numpy().tobytes())
@@ -127,5 +127,5 @@ def test_products_of_matrices_cut_into_parts(shape, transpose):
     a, b = RNG.standard_normal((m, k)), RNG.standard_normal((k, n))
     stored = [x.T if t else x for x, t in zip((a, b), transpose)]
     stored = [jt.array(x.astype("float32").copy()) for x in stored]
-    y = ops._Matmul(*map(bool, transpose), 0.5)(*stored)
+    y = products._Matmul(*map(bool, transpose), 0.5)(*stored)
     np.testing.assert_allclose(y.numpy(), a @ b / 2, atol=1e-5 * np.abs(a @ b).max())

@@ -5,8 +5,8 @@ import pytest
 from oracle import assert_close, draw
 
 from operators import norms, sums
+from operators.convolution import jt
 from operators.norms import minibatch_stddev
-from operators.ops import jt
 
 
 def assert_along(gradient, direction, exact):

@@ -5,8 +5,8 @@ import oracle
 import pytest
 from oracle import assert_close, draw
 
-from operators import ops
-from operators.ops import jt
+from operators import convolution, products, resampling
+from operators.convolution import jt
 
 GEOMETRIES = [  # stride, padding, down, scale; kernel or (rows, columns), channels in, out, size
     (1, 1, False, 1.0, 3, 5, 7, 6),
@@ -35,7 +35,9 @@ def case(request):
 
 def test_conv2d(case):
     geometry, x, w = case
-    assert_close(ops._Conv(*geometry)(jt.array(x), jt.array(w)), oracle.conv(x, w, *geometry))
+    assert_close(
+        convolution._Conv(*geometry)(jt.array(x), jt.array(w)), oracle.conv(x, w, *geometry)
+    )
 
 
 def test_conv2d_first_derivatives(case):
@@ -43,7 +45,7 @@ def test_conv2d_first_derivatives(case):
     y = oracle.conv(x, w, *geometry)
     weight = draw(*y.shape)
     vx, vw = jt.array(x), jt.array(w)
-    dx, dw = jt.grad((ops._Conv(*geometry)(vx, vw) * jt.array(weight)).sum(), [vx, vw])
+    dx, dw = jt.grad((convolution._Conv(*geometry)(vx, vw) * jt.array(weight)).sum(), [vx, vw])
     assert_close(dx, oracle.conv_data(w, weight, *geometry, x.shape[2:]))
     assert_close(dw, oracle.conv_weight(x, weight, *geometry, w.shape[2:]))
 
@@ -54,7 +56,7 @@ def test_conv2d_second_derivatives(case):
     y = oracle.conv(x, w, *geometry)
     a = draw(*y.shape)
     vx, vw = jt.array(x), jt.array(w)
-    vy = ops._Conv(*geometry)(vx, vw)
+    vy = convolution._Conv(*geometry)(vx, vw)
     u = jt.grad((jt.array(a) * vy * vy).sum() / 2, vx)
     dx, dw = jt.grad((u * u).sum() / 2, [vx, vw])
 
@@ -70,7 +72,7 @@ def test_conv2d_second_derivatives(case):
 def test_convolution_with_a_kernel_as_large_as_the_image():
     x, w, weight = draw(3, 6, 4, 4), draw(5, 6, 4, 4), draw(3, 5, 1, 1)
     vx, vw = jt.array(x), jt.array(w)
-    y = ops.conv2d(vx, vw, scale=0.5)
+    y = convolution.conv2d(vx, vw, scale=0.5)
     assert_close(y, oracle.conv(x, w, 1, 0, False, 0.5))
     dx, dw = jt.grad((y * jt.array(weight)).sum(), [vx, vw])
     assert_close(dx, oracle.conv_data(w, weight, 1, 0, False, 0.5, (4, 4)))
@@ -82,7 +84,7 @@ def test_matmul_derivatives(transpose):
     ta, tb = map(bool, transpose)
     a, b = draw(*((4, 3) if ta else (3, 4))), draw(*((5, 4) if tb else (4, 5)))
     va, vb = jt.array(a), jt.array(b)
-    c = ops._Matmul(ta, tb, 0.5)(va, vb)
+    c = products._Matmul(ta, tb, 0.5)(va, vb)
     ea, eb = a.T if ta else a, b.T / 2 if tb else b / 2
     assert_close(c, ea @ eb)
     g = jt.grad((c * c).sum() / 2, va)
@@ -109,9 +111,9 @@ def pooled(x):
 
 def test_resampling():
     x = np.arange(8, dtype="float32").reshape(1, 2, 2, 2)
-    up = ops.upsample2(jt.array(x)).numpy()
+    up = resampling.upsample2(jt.array(x)).numpy()
     assert (up == x.repeat(2, 2).repeat(2, 3)).all()
-    assert (ops.avg_pool2(jt.array(up)).numpy() == x).all()
+    assert (resampling.avg_pool2(jt.array(up)).numpy() == x).all()
 
 
 def test_resampling_differentiates_twice():
@@ -122,8 +124,8 @@ def test_resampling_differentiates_twice():
         return x.astype("float64").repeat(2, 2).repeat(2, 3)
 
     for ours, exact, adjoint, weight in (
-        (ops.upsample2, up, lambda x: 4 * pooled(x), a),
-        (ops.avg_pool2, pooled, lambda x: up(x) / 4, b),
+        (resampling.upsample2, up, lambda x: 4 * pooled(x), a),
+        (resampling.avg_pool2, pooled, lambda x: up(x) / 4, b),
     ):
         vx = jt.array(x)
         g = jt.grad((jt.array(weight) * ours(vx) ** 2).sum() / 2, vx)
@@ -137,8 +139,8 @@ def test_resampling_differentiates_twice():
 def test_upsample_conv2d_blur_equals_its_three_steps(size):
     x, w = draw(2, 6, size, size), draw(4, 6, 3, 3)
     exact = blurred(oracle.conv(x.repeat(2, 2).repeat(2, 3), w, 1, 1))
-    assert_close(ops.upsample_conv2d_blur(jt.array(x), jt.array(w)), exact)
-    assert_close(ops.upsample_conv2d_blur(jt.array(x), jt.array(w), 0.3), 0.3 * exact)
+    assert_close(convolution.upsample_conv2d_blur(jt.array(x), jt.array(w)), exact)
+    assert_close(convolution.upsample_conv2d_blur(jt.array(x), jt.array(w), 0.3), 0.3 * exact)
 
 
 def test_upsample_conv2d_blur_differentiates_twice():
@@ -155,7 +157,7 @@ def test_upsample_conv2d_blur_differentiates_twice():
         return u @ u / 2
 
     vx, vw = jt.array(x), jt.array(w)
-    u = jt.grad((ops.upsample_conv2d_blur(vx, vw) ** 2).sum() / 2, vx)
+    u = jt.grad((convolution.upsample_conv2d_blur(vx, vw) ** 2).sum() / 2, vx)
     dw = jt.grad((u * u).sum() / 2, vw).numpy()
     w, h = w.astype("float64"), 1e-4
     exact = (penalty(w + h * direction) - penalty(w - h * direction)) / (2 * h)
@@ -166,8 +168,8 @@ def test_upsample_conv2d_blur_differentiates_twice():
 def test_blur_conv2d_avg_pool_equals_its_three_steps(size):
     x, w = draw(2, 6, size, size), draw(4, 6, 3, 3)
     exact = pooled(oracle.conv(blurred(x), w, 1, 1))
-    assert_close(ops.blur_conv2d_avg_pool(jt.array(x), jt.array(w)), exact)
-    assert_close(ops.blur_conv2d_avg_pool(jt.array(x), jt.array(w), 0.3), 0.3 * exact)
+    assert_close(convolution.blur_conv2d_avg_pool(jt.array(x), jt.array(w)), exact)
+    assert_close(convolution.blur_conv2d_avg_pool(jt.array(x), jt.array(w), 0.3), 0.3 * exact)
 
 
 def test_fused_upsampling_equals_its_steps():
@@ -175,7 +177,7 @@ def test_fused_upsampling_equals_its_steps():
     x, w = draw(2, 6, 5, 5), draw(6, 4, 3, 3)
     shifted = [np.pad(w, ((0, 0), (0, 0), (i, 1 - i), (j, 1 - j))) for i in (0, 1) for j in (0, 1)]
     exact = blurred(oracle.conv_data(sum(shifted) / 4, x, 2, 1, False, 1.0, (10, 10)))
-    assert_close(ops.conv_transpose2d_blur(jt.array(x), jt.array(w)), exact)
+    assert_close(convolution.conv_transpose2d_blur(jt.array(x), jt.array(w)), exact)
 
 
 def best_places(x, kernel, stride, padding):
@@ -203,7 +205,7 @@ def test_max_pooling_and_its_derivatives(kernel, stride, padding, size):
     x, a = draw(2, 3, *size) - 2, draw(2, 3, *size)  # below 0: padding must not win
     m = best_places(x, kernel, stride, padding)
     vx = jt.array(x)
-    y = ops.max_pool2d(vx, kernel, stride, padding)
+    y = resampling.max_pool2d(vx, kernel, stride, padding)
     assert (y.numpy().reshape(-1) == (m @ x.reshape(-1)).astype("float32")).all()
     u = jt.grad((y * y).sum() / 2, vx)
     assert_close(u, (m.T @ m @ x.reshape(-1)).reshape(x.shape))
@@ -219,7 +221,7 @@ def test_mean_of_neighbours(size):
     rows, columns = (m / m.sum(axis=1, keepdims=True) for m in near)
     x, a = draw(2, 3, h, w), draw(2, 3, h, w)
     vx = jt.array(x)
-    y = ops.mean_of_neighbours(vx)
+    y = resampling.mean_of_neighbours(vx)
     assert_close(y, rows @ x @ columns.T)
     gradient = jt.grad((y * y * jt.array(a)).sum() / 2, vx)
     assert_close(gradient, rows.T @ (a * (rows @ x @ columns.T)) @ columns)
@@ -230,9 +232,9 @@ def test_mean_of_neighbours(size):
 
 def test_convolution_with_stride_and_uneven_padding():
     x, w = draw(2, 3, 23, 20), draw(4, 3, 3, 5)
-    y = ops.conv2d(jt.array(x), jt.array(w), (1, 2), 0.5, stride=2)
+    y = convolution.conv2d(jt.array(x), jt.array(w), (1, 2), 0.5, stride=2)
     assert_close(y, oracle.conv(x, w, 2, (1, 2), False, 0.5))
 
 
 def test_blurred_ones():
-    assert (ops.blurred_ones(4, 6).numpy() == blurred(np.ones((1, 1, 4, 6)))).all()
+    assert (resampling.blurred_ones(4, 6).numpy() == blurred(np.ones((1, 1, 4, 6)))).all()

@@ -9,7 +9,7 @@ from networks import draw, random_inception
 from formats import pytorch
 from formats.files import CheckpointError
 from formats.inception import NAME, cached_file, read_inception
-from operators.ops import jt
+from operators.convolution import jt
 from quality.inception import Inception, bilinear, resize
 
 EXPECTED = np.load(Path(__file__).parent.parent / "recorded" / "inception.npz")

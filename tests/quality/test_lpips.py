@@ -11,7 +11,7 @@ from backend.terminal import UserError
 from formats import features, pytorch
 from formats.features import BLOCKS, find_weights
 from formats.files import CheckpointError
-from operators.ops import jt
+from operators.convolution import jt
 from quality.lpips import LPIPS, FeatureNetwork
 
 EXPECTED = np.load(Path(__file__).parent.parent / "recorded" / "lpips.npz")

@@ -22,7 +22,7 @@ from backend import disk
 from backend.disk import locked
 from backend.terminal import UsageError
 from figures.grid import save_grid
-from operators.ops import jt
+from operators.convolution import jt
 from training.checkpoint import read_checkpoint
 from training.folder import check_vacant, checkpoints, make_ready, remove_old
 from training.history import MARK, History, header_of, iteration_of

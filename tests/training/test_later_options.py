@@ -7,7 +7,7 @@ import pytest
 from tiny import TINY, assert_same_checkpoint, run_train
 
 import train
-from operators.ops import jt
+from operators.convolution import jt
 from training.checkpoint import read_checkpoint
 from training.run import TrainState
 from training.schedule import Config, phase_at

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from operators.ops import jt
+from operators.convolution import jt
 from training.optimizer import Adam, average
 
 

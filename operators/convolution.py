@@ -1,15 +1,17 @@
-"""What Jittor lacks or does slowly: convolutions that differentiate to any order, and the
-resampling around them.
+"""Convolutions that differentiate to any order, alone or together with the resampling around them.
 
 Jittor's own `nn.conv2d` is an expression that a tuner may or may not recognise as a convolution; in
-second derivatives it does not. Here oneDNN's (CPU) and cuDNN's (CUDA) operators are called by name.
-All images are (n, c, h, w), float32.
+second derivatives it does not. Here oneDNN's (CPU) and cuDNN's (CUDA) operators and our kernels are
+called by name, for float32; other precisions are computed by NumPy (reference.py). Images are
+(n, c, h, w).
 """
 
 import numpy as np
 
 from backend import device
-from operators.native import call
+from operators import reference
+from operators.native import call, is_float32
+from operators.products import linear
 
 jt = device.load()
 
@@ -60,8 +62,17 @@ class _Bilinear(jt.Function):
         down, scale = self.geometry[2:]
         return y if down or scale == 1 else y * scale
 
+    def by_reference(self, function, a, b, *size):
+        """The map in NumPy, for arguments that are not both float32."""
+        stride, padding, down, scale = self.geometry
+        if down:
+            raise TypeError(f"smoothed convolutions take float32, not {a.dtype} and {b.dtype}")
+        precision = np.result_type(str(a.dtype), str(b.dtype))
+        a, b = (x.numpy().astype(precision) for x in (a, b))
+        return reference.to_var(scale * function(a, b, stride, padding, *size))
+
     def own_kernel(self, kernel, size) -> str:
-        """The part of operators/kernels that computes it on the CPU, "" if none does.
+        """The part of kernels/ that computes it on the CPU, "" if none does.
 
         kernel (k, k), size (h, w) of x.
         """
@@ -80,6 +91,8 @@ class _Conv(_Bilinear):
     """(x, w) -> y"""
 
     def execute(self, x, w):
+        if not is_float32(x, w):
+            return self.by_reference(reference.conv, x, w)
         (n, c, *size), o = x.shape, w.shape[0]
         own, (*_, down, scale) = self.own_kernel(w.shape[2:], size), self.geometry
         if own:
@@ -105,6 +118,8 @@ class _ConvData(_Bilinear):
         self.size = tuple(size)
 
     def execute(self, w, dy):
+        if not is_float32(w, dy):
+            return self.by_reference(reference.conv_data, w, dy, self.size)
         (n, o, *size), c = dy.shape, w.shape[1]
         own, (*_, down, scale) = self.own_kernel(w.shape[2:], self.size), self.geometry
         if own:
@@ -127,6 +142,8 @@ class _ConvWeight(_Bilinear):
         self.kernel = tuple(kernel)
 
     def execute(self, x, dy):
+        if not is_float32(x, dy):
+            return self.by_reference(reference.conv_weight, x, dy, self.kernel)
         (n, c, *size), o = x.shape, dy.shape[1]
         own, (*_, down, scale) = self.own_kernel(self.kernel, size), self.geometry
         if own:
@@ -153,6 +170,14 @@ def conv2d(x, w, padding=0, scale: float = 1.0, stride: int = 1):
     if jt.flags.use_cuda and scale != 1:  # cuDNN takes no factor; of w it serves all derivatives
         w, scale = w * scale, 1.0
     return _Conv(stride, padding, False, scale)(x, w)
+
+
+def conv_transpose2d(x, w, stride: int, padding: int):
+    """The adjoint of a convolution: x (n, c, h, w), w (c, o, k, k) -> (n, o, h', w'), h' = (h - 1)
+    stride - 2 padding + k.
+    """
+    size = [(s - 1) * stride - 2 * padding + k for s, k in zip(x.shape[2:], w.shape[2:])]
+    return _ConvData(stride, padding, False, 1.0, size)(w, x)
 
 
 def factors(scale: float):
@@ -208,134 +233,3 @@ def upsample_conv2d_blur(x, w, scale: float = 1.0):
     where every second pixel is zero; the sums come after the convolution.
     """
     return conv_transpose2d_blur(x, turn(w), 4 * scale)
-
-
-class _Matmul(jt.Function):
-    """(a, b) -> scale op(a) @ op(b), where op transposes or not; its derivatives are such too."""
-
-    def __init__(self, transpose_a: bool, transpose_b: bool, scale: float = 1.0):
-        self.transpose, self.scale = (transpose_a, transpose_b), scale
-
-    def __call__(self, a, b):
-        self.saved = (a, b)
-        return super().__call__(a, b)
-
-    def execute(self, a, b):
-        if jt.flags.use_cuda:
-            y = jt.compile_extern.cublas_ops.cublas_matmul(a, b, *self.transpose)
-            return y if self.scale == 1 else y * self.scale
-        ta, tb = map(int, self.transpose)
-        m, k, n = a.shape[ta], a.shape[1 - ta], b.shape[1 - tb]
-        return call("matmul_", [a, b], [[m, n]], m, n, k, ta, tb, self.scale)[0]
-
-    def grad(self, dc):
-        (a, b), (ta, tb), scale = self.saved, self.transpose, self.scale
-        da = _Matmul(tb, True, scale)(b, dc) if ta else _Matmul(False, not tb, scale)(dc, b)
-        db = _Matmul(True, ta, scale)(dc, a) if tb else _Matmul(not ta, False, scale)(a, dc)
-        return da, db
-
-
-def linear(x, w, scale: float = 1.0):
-    """x (n, c), w (o, c) -> scale * x @ w transposed (n, o)."""
-    if jt.flags.use_cuda and scale != 1:  # outside, where Jittor fuses it with what follows
-        return _Matmul(False, True)(x, w) * scale
-    return _Matmul(False, True, scale)(x, w)
-
-
-def blur(x):
-    """Binomial filter [1 2 1] x [1 2 1] / 16, zeros beyond the border: (n, c, h, w), as x.
-
-    Alone, that is: the networks have it in one operator with the convolution beside it.
-    """
-    n, c, h, w = x.shape
-    x = x.reindex([n, c, h + 2, w], ["i0", "i1", "i2-1", "i3"])
-    x = x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]
-    x = x.reindex([n, c, h, w + 2], ["i0", "i1", "i2", "i3-1"])
-    return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 16
-
-
-def mean_of_neighbours(x):
-    """Mean of 3x3 neighbours, of those inside the image: (n, c, h, w), as x."""
-    n, c, h, w = x.shape
-    x = x.reindex([n, c, h + 2, w], ["i0", "i1", "i2-1", "i3"])
-    x = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
-    x = x.reindex([n, c, h, w + 2], ["i0", "i1", "i2", "i3-1"])
-    rows, columns = np.full(h, 3, "float32"), np.full(w, 3, "float32")
-    for count in (rows, columns):
-        count[0] -= 1
-        count[-1] -= 1
-    inside = jt.array(np.outer(rows, columns)[None, None]).stop_grad()
-    return (x[..., :-2] + x[..., 1:-1] + x[..., 2:]) / inside
-
-
-def blurred_ones(h: int, w: int):
-    """Blur of an image of ones: less than 1 only at the borders. (1, 1, h, w)"""
-    rows, columns = np.ones(h, "float32"), np.ones(w, "float32")
-    for x in (rows, columns):
-        x[0] -= 0.25
-        x[-1] -= 0.25
-    return jt.array(np.outer(rows, columns)[None, None]).stop_grad()
-
-
-class _Pool(jt.Function):
-    """Sums of 2x2 cells times scale, (n, c, 2h, 2w) -> (n, c, h, w), on CUDA in a fixed order."""
-
-    def __init__(self, scale: float):
-        self.scale = scale
-
-    def execute(self, x):
-        n, c, h, w = x.shape
-        shape = [n, c, h // 2, w // 2]
-        return call("pool", [x], [shape], n * c, h // 2, w // 2, self.scale)[0]
-
-    def grad(self, dy):
-        return _Unpool(self.scale)(dy)
-
-
-class _Unpool(_Pool):
-    """The adjoint."""
-
-    def execute(self, x):
-        n, c, h, w = x.shape
-        return call("unpool", [x], [[n, c, 2 * h, 2 * w]], n * c, h, w, self.scale)[0]
-
-    def grad(self, dy):
-        return _Pool(self.scale)(dy)
-
-
-def upsample2(x):
-    """Nearest neighbour: (n, c, h, w) -> (n, c, 2h, 2w)."""
-    n, c, h, w = x.shape
-    if jt.flags.use_cuda and str(x.dtype) == "float32":
-        return _Unpool(1.0)(x)
-    return x.reshape(n, c, h, 1, w, 1).broadcast([n, c, h, 2, w, 2]).reshape(n, c, 2 * h, 2 * w)
-
-
-def avg_pool2(x):
-    """Mean of 2x2 cells: (n, c, 2h, 2w) -> (n, c, h, w)."""
-    n, c, h, w = x.shape
-    if jt.flags.use_cuda and str(x.dtype) == "float32":
-        return _Pool(0.25)(x)
-    return x.reshape(n, c, h // 2, 2, w // 2, 2).mean(dims=(3, 5))
-
-
-def max_pool2d(x, kernel: int, stride: int, padding: int = 0):
-    """The largest of kernel x kernel neighbours, those inside the image: (n, c, h, w) -> (n, c, h',
-    w'). What does not fill a window on the right or below is left out, as PyTorch does.
-
-    A choice of elements of x, and its derivatives choose the same.
-    """
-    n, c, *size = x.shape
-    shape = [n, c, *((s + 2 * padding - kernel) // stride + 1 for s in size)]
-
-    def chosen(tap, extras=()):
-        places = [f"i2*{stride}+{tap}/{kernel}-{padding}", f"i3*{stride}+{tap}%{kernel}-{padding}"]
-        return x.reindex(shape, ["i0", "i1", *places], -3e38, extras=list(extras))
-
-    with jt.no_grad():
-        largest, place = chosen(0), jt.zeros(shape, "int32")
-        for tap in range(1, kernel**2):
-            other = chosen(tap)
-            place = jt.ternary(other > largest, jt.full_like(place, tap), place)
-            largest = jt.maximum(largest, other)
-    return chosen("@e0(i0,i1,i2,i3)", [place])
