@@ -32,11 +32,13 @@ STORAGES = {  # of PyTorch: what NumPy calls their numbers
     "ComplexDoubleStorage": "c16",
 }
 MOST_ARGUMENTS = 20
+LONGEST_NAME = 500
 HARMLESS = re.compile(  # of the libraries: what makes plain objects
     r"(builtins|__builtin__)\.(bool|bytearray|complex|dict|float|frozenset|int|list|long|object|range"
     r"|set|slice|str|tuple|type|unicode|xrange|\w+(Error|Exception|Interrupt|Warning))"
     r"|collections\.deque|datetime\.\w+|decimal\.Decimal|fractions\.Fraction|pathlib\.(_\w+\.)?\w+"
-    r"|functools\.partial|ipaddress\.\w+|logging\.getLogger|re\._compile|time\.struct_time|uuid\.\w+"
+    r"|functools\.partial|http\.HTTPStatus|ipaddress\.\w+|logging\.getLogger|re\.(_compile|RegexFlag)"
+    r"|signal\.Signals|time\.struct_time|uuid\.\w+"
     r"|torch\.(Size|device|(_C\.)?Generator|serialization\._get_layout|torch_version\.TorchVersion"
     r"|_utils\._rebuild_\w+)"
     r"|numpy\.(str_|bytes_|datetime64|timedelta64|random\.[\w.]+)"
@@ -74,16 +76,21 @@ EXPLAINED = {  # by the beginning of a name: what a file that asks for it holds
 
 
 class Named(Inert):
-    """What a file names: of use only to make an Inert. A function of Python's own, and attributes
-    of what a library has, are refused at once.
+    """What a file names: of use only to make an Inert. A function of Python's own is refused at
+    once, and so are attributes of what a library has, but classes in its classes and members of
+    its enums.
     """
 
     def __init__(self, module: str, name: str):
+        if len(module) + len(name) > LONGEST_NAME:  # a file may repeat it a million times
+            raise Refused("it asks for an impossible name")
         super().__init__(f"{module}.{name}")
-        top, last = module.partition(".")[0], name.rpartition(".")[2].lstrip("_")
-        self.is_class, self.of_library = last[:1].isupper(), top in _libraries()
+        self.module, self.path = module, name
+        top, classes = module.partition(".")[0], [_is_class(part) for part in name.split(".")]
+        self.is_class, self.of_library = classes[-1], top in _libraries()
         runs = top in _python() and not self.is_class
-        harmless = HARMLESS.fullmatch(self.name) or not (runs or self.of_library and "." in name)
+        attribute = self.of_library and len(classes) > 1 and not all(classes)
+        harmless = HARMLESS.fullmatch(self.name) or not (runs or attribute)
         if not harmless or not all(map(str.isidentifier, self.name.split("."))):
             self.refuse()
 
@@ -98,6 +105,11 @@ class Named(Inert):
         raise Refused(
             explained(self.name) or f"it asks for {shown(self.name)}, which no array needs"
         )
+
+
+def _is_class(name: str) -> bool:
+    """Whether it is spelled as a class or a constant."""
+    return name.lstrip("_")[:1].isupper()
 
 
 def explained(name: str) -> str:
@@ -205,6 +217,22 @@ def _no_bytes():
     return b""
 
 
+def _attribute(owner, name, *default):
+    """getattr, as pickles have classes in classes (before protocol 4) and members of enums (those
+    of Python 3.11.0 to 3.11.3): the name that says the same.
+    """
+    if type(owner) is not Named or type(name) is not str or default:
+        raise Refused("it asks for builtins.getattr, which no array needs")
+    return Named(owner.module, f"{owner.path}.{name}")
+
+
+def _united(first, second):
+    """operator.or_, as Python 3.11.0 to 3.11.3 pickle flags of an enum, or one and a number."""
+    if not isinstance(first, Inert) or not (isinstance(second, Inert) or type(second) is int):
+        raise Refused("it asks for operator.or_, which no array needs")
+    return Inert(first.name)
+
+
 def _tensor(storage, offset, size, stride, *_):
     """A view of (offset, size, stride), counted in elements, into a 1-D array. None into None."""
     if storage is None:
@@ -236,6 +264,10 @@ def standins():
     """What find_class returns, by (module, name)."""
     table = {
         ("__builtin__", "bytes"): _no_bytes,
+        ("__builtin__", "getattr"): _attribute,
+        ("builtins", "getattr"): _attribute,
+        ("_operator", "or_"): _united,
+        ("operator", "or_"): _united,
         ("collections", "OrderedDict"): _empty_dict,
         ("collections", "defaultdict"): _empty_dict,
         ("collections", "Counter"): _counter,

@@ -1,29 +1,20 @@
 """Checkpoint files as values: each format; nothing runs code, hangs or fills the memory."""
 
-import argparse
 import collections
-import dataclasses
-import datetime
-import decimal
-import enum
 import hashlib
 import io
-import logging
 import os
 import pickle
 import random
-import re
 import struct
 import time
 import tracemalloc
-import types
-import uuid
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from beside import Settings, pickles, recorded
 
 from formats import files, pytorch
 from formats.files import CheckpointError
@@ -124,55 +115,39 @@ def test_written_files_come_back(file):
             assert start % 64 == 0
 
 
-class Colour(enum.Enum):
-    RED = 1
+WRITTEN = list(pickles())
+RECORDED = recorded()
 
 
-class Point(NamedTuple):
-    x: int
-    y: int
-
-
-class Options(dict):
-    """As packages for options have it: attributes and entries."""
-
-    def __init__(self, **options):
-        super().__init__(options)
-        self.__dict__.update(options)
-
-
-@dataclasses.dataclass
-class Settings:
-    where: Path = Path("x")
-    when: datetime.datetime = datetime.datetime(2024, 1, 1)
-
-
-BESIDE = {
-    "Namespace": argparse.Namespace(size=8, at=datetime.timedelta(3)),
-    "SimpleNamespace": types.SimpleNamespace(a=1),
-    "dataclass": Settings(),
-    "Enum": Colour.RED,
-    "NamedTuple": Point(1, 2),
-    "options": Options(a=1),
-    "class": Settings,
-    "set": {1, (2, 3)},
-    "frozenset": frozenset({2}),
-    "deque": collections.deque([1], 3),
-    "Decimal": decimal.Decimal("1.5"),
-    "UUID": uuid.UUID(int=3),
-    "complex": [1j, range(3), slice(2), ..., NotImplemented, bytearray(b"a"), type(None)],
-    "keys": {1.5: 0, (8, (4, None)): 1, True: 2, Colour.RED: 3, Path("x"): 4},
-    "NumPy": [np.random.default_rng(0), np.random.RandomState(0), np.str_("x"), np.complex64(1)],
-    "exception": [ValueError("x"), random.Random(0), re.compile("x"), logging.getLogger("x")],
-}
-
-
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("name", BESIDE)
-def test_harmless_objects_beside_the_weights(file, name, protocol):
-    raw = pickle.dumps({"w": np.ones(2), "beside": BESIDE[name], "after": 3}, protocol)
+@pytest.mark.parametrize("raw", [w[2] for w in WRITTEN], ids=[f"{w[0]}-{w[1]}" for w in WRITTEN])
+def test_harmless_objects_beside_the_weights(file, raw):
     found = load(file, raw)
     assert found["after"] == 3 and found["w"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "text", [r[3] for r in RECORDED], ids=["-".join(map(str, r[:3])) for r in RECORDED]
+)
+def test_harmless_objects_that_other_pythons_wrote(file, text):
+    test_harmless_objects_beside_the_weights(file, text.encode("latin1"))
+
+
+def test_each_python_is_recorded():
+    """3.11.2 is one of those that pickle members of enums by way of getattr."""
+    versions = {version for row in RECORDED for version in row[2].split()}
+    assert {version.rpartition(".")[0] for version in versions} == {f"3.{n}" for n in range(8, 14)}
+    assert "3.11.2" in versions
+    for name, protocol, *_ in WRITTEN:
+        rows = [row for row in RECORDED if row[:2] == [name, protocol]]
+        assert sorted(v for row in rows for v in row[2].split()) == sorted(versions)
+
+
+def test_names_in_names_are_the_same_in_every_protocol(file):
+    for name, protocol, _, text in RECORDED:
+        if name == "nested classes":
+            made, named, options = load(file, text.encode("latin1"))["beside"]
+            assert made.name == named.name == "__main__.Outer.Inner", protocol
+            assert options.name == "__main__.Outer.Inner.Options", protocol
 
 
 def test_dictionaries_of_other_kinds_are_dictionaries(file):
@@ -294,7 +269,23 @@ def malicious():
     yield "unbound", b"}U\1acsubprocess\nPopen.wait\ns.", "subprocess.Popen.wait"
     yield "thread", b"cthreading\nThread\n(Nctheirs\nrun\ntR.", "threading.Thread"
     yield "call", b"ctheirs\nbuild\n)R.", "theirs.build"
-    yield "getattr", b"c__builtin__\ngetattr\n(ctheirs\nA\nU\1btR.", "getattr"
+    get, system = b"c__builtin__\ngetattr\n(", b"U\2ostRU\6systemtR" + text + b"\x85R."
+    yield "getattr", get + b"ctheirs\nA\nU\1btR)R.", "theirs.A.b"
+    yield "getattr twice", get * 2 + b"ctheirs\nA\n" + system, "theirs.A.os.system"
+    yield "of a module", get * 2 + b"ctheirs\nos\n" + system, "theirs.os.os.system"
+    yield "of Python's module", get + b"cos\npath\nU\2ostR.", "os.path"
+    yield "method", get + b"csubprocess\nPopen\nU\4waittR.", "subprocess.Popen.wait"
+    yield "of object", get + b"c__builtin__\nobject\nU\x0e__subclasses__tR.", "object.__subclasses"
+    yield "of a string", get + b"U\1aU\6formattR.", "builtins.getattr"
+    yield "of a dictionary", get + b"}U\5cleartR.", "builtins.getattr"
+    yield "of an object", get + b"ctheirs\nA\n)RU\1btR.", "builtins.getattr"
+    yield "of a stand-in", get + b"cnumpy\ndtype\nU\5buildtR.", "builtins.getattr"
+    yield "of getattr", get + b"c__builtin__\ngetattr\nU\x08__self__tR.", "builtins.getattr"
+    yield "of an array", get + pickle.dumps(np.ones(2), 2)[2:-1] + b"U\4filltR.", "builtins.getattr"
+    yield "default", get + b"ctheirs\nA\nU\1bNtR.", "builtins.getattr"
+    yield "not by name", get + b"ctheirs\nA\nK\1tR.", "builtins.getattr"
+    yield "or", b"c_operator\nor_\n(K\1K\2tR.", "operator.or_"
+    yield "or a string", b"c_operator\nor_\n(ctheirs\nA\nU\1btR.", "operator.or_"
     yield "in state", b"ctheirs\nA\n)\x81}U\1acos\npopen\n" + text + b"\x85Rsb.", "os.popen"
     yield "in set", b"\x80\4\x8f(cos\npopen\n" + text + b"\x85R\x90.", "os.popen"
     yield "newline", b"\x80\4\x8c\4o\ns\n\x8c\6system\x93.", r"o\\ns"
@@ -327,12 +318,23 @@ NESTED = b"K\1q\0" + b"0h\0h\0\x86q\0" * 100
 # A name that is given a hundred thousand arguments, over and over
 MANY = b"(" + b"N" * 10**5 + b"tq\0"
 
+# A name of a million characters, over and over; names in names in names
+LONG = b"X" + struct.pack("<I", 10**6) + b"a" * 10**6 + b"q\1"
+GETATTR = b"cbuiltins\ngetattr\nq\0ctheirs\nA\nq\1"
+
 COUNTER = b"ccollections\nCounter\nh\0\x85R0"
 
 BROKEN = {
     "many arguments": MANY + b"(" + b"ca\nB\nh\0R0" * 10**4 + b"o.",
     "many of a tensor": MANY + b"(" + b"ctorch._utils\n_rebuild_tensor_v2\nh\0R0" * 10**4 + b"o.",
     "many counts": b"(}(" + b"K\1K\1" * 10**4 + b"uq\0" + COUNTER * 10**4 + b"o.",
+    "long names": b"\x80\4(" + LONG + b"h\1h\1\x93" * 10**5 + b"l.",
+    "long attributes": b"\x80\4("
+    + GETATTR
+    + LONG.replace(b"q\1", b"q\2")
+    + b"h\0h\1h\2\x86R" * 10**5
+    + b"l.",
+    "attributes of attributes": b"\x80\4(" + GETATTR + b"h\0h\1U\1a\x86Rq\1" * 10**5 + b"l.",
     "empty": b"",
     "PNG": b"\x89PNG\r\n\x1a\n" + bytes(100),
     "zip": b"PK\3\4",
