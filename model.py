@@ -181,7 +181,7 @@ class LeakyReLU(nn.Module):
         self.slope = slope
 
     def execute(self, x):
-        return jt.maximum(x, self.slope * x)
+        return jt.ternary(x > 0, x, self.slope * x)
 
 
 class PixelNorm(nn.Module):

@@ -17,8 +17,8 @@ def relu(x):
 
 
 def leaky_relu(x, slope: float = SLOPE):
-    """x, times slope below zero."""
-    return jt.maximum(x, slope * x)
+    """x, times slope below zero. A choice, for `jt.maximum` (JITTOR.md) has wrong derivatives."""
+    return jt.ternary(x > 0, x, slope * x)
 
 
 class _Slope(jt.Function):

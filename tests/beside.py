@@ -1,6 +1,6 @@
 """What lies beside the weights in people's checkpoints, and what each Python makes of it.
 
-python tests/beside.py: adds this Python's pickles to tests/data/beside.json.xz
+python tests/beside.py: adds this Python's pickles to tests/recorded/beside.json.xz
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-RECORDED = Path(__file__).resolve().parent / "data" / "beside.json.xz"
+RECORDED = Path(__file__).resolve().parent / "recorded" / "beside.json.xz"
 
 
 class Colour(enum.Enum):

@@ -186,7 +186,7 @@ def test_diversity_is_the_mean_distance_of_pairs(checkpoint, lmdb, monkeypatch, 
     images = to_bytes(artist.draw(artist.styles(range(6)), artist.noise(range(6))))
     x = images / np.float32(127.5) - 1
     expected = LPIPS(weights)(x[::2], x[1::2]).numpy().mean()
-    found = judge.measure_artist(artist)
+    found = judged.measure_artist(artist)
     assert found["lpips_diversity"] == pytest.approx({"lpips_diversity7": expected}, rel=1e-3)
 
 
@@ -412,7 +412,7 @@ def test_a_signal_ends_measuring(checkpoint, lmdb, random_vgg16, computed, monke
     request = Request(("fd_vgg16", "ppl_w"), batch=2)
     judged = Judge(open_data(lmdb), request, stop=partial(next, asked))
     with pytest.raises(Stopped):
-        judge.measure_artist(Artist(generator, 2, alpha))
+        judged.measure_artist(Artist(generator, 2, alpha))
     assert len(computed) == min(batches, 10) and next(asked, "all") == "all"
 
 

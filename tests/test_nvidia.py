@@ -122,7 +122,7 @@ def noise_of_g(path):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_official_numbers_in_float64(exact_factors, official, size):
+def test_official_numbers_in_float64(float64, official, size):
     content = read_checkpoint(official[size])
     config = config_of(content)
     noise = nvidia.noise_of(files.read(official[size])[0])

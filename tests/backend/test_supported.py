@@ -20,7 +20,7 @@ MAKES_OWN = (
     "PYTHON",
     "VENV",
 )  # `make test` may run these tests
-SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.name != "model.py")
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.stem not in ("model", "fast"))
 PYTHON = """#!/bin/sh
 case "$1" in
     -c) exec '{python}' -c 'import sys; code = sys.argv[1]; sys.version_info = {version}

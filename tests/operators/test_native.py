@@ -29,7 +29,7 @@ for c, o, size in ((5, 7, 8), (40, 40, 16), (90, 33, 32), (160, 150, 8), (520, 3
     x, w, one, bias = draw(6, c, size, size), draw(o, c, 3, 3), draw(3, o, 1, 1), draw(o)
     y = activations.biased(convolution.conv2d(x, w, 1), bias, slope=0.2)
     noise = draw(6, 1, size, size)
-    z = activations.styled_activation(y, bias, draw(o), noise, draw(6, 2 * o), kind="blurred")
+    z = activations.styled_activation(y, bias, draw(o), noise, draw(6, 2 * o), bias_is="blurred")
     z = convolution.conv2d(z, one)
     z = z.mean() + (convolution.upsample_conv2d_blur(x, w) ** 2).mean()
     z += products.linear(bias[None], draw(9, o)).sum()
