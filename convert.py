@@ -22,10 +22,10 @@ from backend.terminal import UsageError
 from data.sizes import image_size, step_of
 from formats import pytorch, rosinality
 from formats.files import CheckpointError
-from formats.rosinality import OPTIMIZERS, PARTS
-from training.checkpoint import ALONE, check_parameters, config_of, read_checkpoint
+from formats.rosinality import NETWORKS, OPTIMIZERS
+from training.checkpoint import AVERAGE_ALONE, check_parameters, config_of, read_checkpoint
 from training.resume import take_optimizer
-from training.schedule import WAYS
+from training.schedule import NVIDIA_FIELDS
 
 
 def describe(content: dict) -> str:
@@ -37,10 +37,10 @@ def describe(content: dict) -> str:
         rows["config"] = json.dumps(config.saved())
     if content["size"] is not None:
         rows["stage"] = f"{content['size']} px, alpha {content['alpha']:.3g}"
-    ways = [name for name in WAYS if name in config.saved()]
-    names = ("code_size", "n_mlp", "channel_max", "from_rgb_activate", *ways)
+    nvidia_fields = [name for name in NVIDIA_FIELDS if name in config.saved()]
+    names = ("code_size", "n_mlp", "channel_max", "from_rgb_activate", *nvidia_fields)
     rows["networks"] = ", ".join(f"{name} {getattr(config, name)}" for name in names)
-    for part in PARTS.values():
+    for part in NETWORKS.values():
         arrays = content[part]
         if arrays is not None:
             count = sum(array.size for array in arrays.values())
@@ -52,7 +52,7 @@ def describe(content: dict) -> str:
                 [s for s in state["step"].values() if s] if "step" in state else state["state"]
             )
             rows[name] = f"moments of {len(trained)} trained arrays"
-    missing = [name for name in (*PARTS.values(), *OPTIMIZERS) if name not in rows]
+    missing = [name for name in (*NETWORKS.values(), *OPTIMIZERS) if name not in rows]
     rows.update(dict.fromkeys(missing, "-"))
     return "\n".join(f"{name:15}{text}" for name, text in rows.items())
 
@@ -64,7 +64,7 @@ def export(content: dict, path, out) -> None:
     from training.run import new_discriminator, new_generator, take_parameters, to_arrays
 
     config = config_of(content)
-    if config.saved().keys() & set(WAYS):
+    if config.saved().keys() & set(NVIDIA_FIELDS):
         raise CheckpointError(
             f"{path} holds networks of NVIDIA's kind, with another order of bias and blur: the "
             "PyTorch original cannot compute them"
@@ -99,18 +99,18 @@ def keep_average(content: dict, path, size, out) -> None:
     """
     from training.run import level_of, new_generator, take_parameters, to_arrays, write
 
-    config, size = config_of(content), told_size(content, path, size)
+    config, size = config_of(content), size_of(content, path, size)
     generator = new_generator(config)
     take_parameters(generator, content, "g_running", path)
     arrays = {k: x for k, x in to_arrays(generator).items() if level_of(k) <= step_of(size)}
     kept = {k: content[k] for k in ("images_seen", "iteration", "mean_style")}
     alpha = 1.0 if content["alpha"] is None else content["alpha"]
-    empty = dict.fromkeys((*PARTS.values(), *OPTIMIZERS))
-    own = {"version": ALONE, "config": config.saved(), "size": size, "alpha": alpha}
+    empty = dict.fromkeys((*NETWORKS.values(), *OPTIMIZERS))
+    own = {"version": AVERAGE_ALONE, "config": config.saved(), "size": size, "alpha": alpha}
     write(out, {**own, **kept, **empty, "g_running": arrays})
 
 
-def told_size(content: dict, path, size) -> int:
+def size_of(content: dict, path, size) -> int:
     """The size in pixels that a checkpoint tells, or that --size does. Raises UsageError."""
     if (content["size"] or size) != (size or content["size"]):
         raise UsageError(f"{path} is of {content['size']} px: leave --size out")
@@ -128,7 +128,7 @@ def make_own(content: dict, path, size, out) -> None:
 
     if content["written_by"] == "train.py":
         raise UsageError(f"{path} is a checkpoint of train.py already: leave --out out")
-    size = told_size(content, path, size)
+    size = size_of(content, path, size)
     sizes = {"init_size": size, "max_size": size, **content["config"]}
     config = dataclasses.replace(config_of({"config": sizes}), fade_first=False)
     run = TrainState.with_networks(path, content, config)

@@ -48,20 +48,20 @@ SKIPPED = 3  # exit code: done, but for files that could not be read
 RULES = 2  # of which files are pictures and of their colours; sets that note none follow the first
 
 
-def write(kind, out, source, about, args, lock):
+def write(writer_class, out, source, about, args, lock):
     """Adds what `about` says is still missing, transaction by transaction. Changes `about`."""
-    settings, records, held = about["settings"], [], 0
-    writer, begun = kind(out), about["done"]
+    settings, records, held_bytes = about["settings"], [], 0
+    writer, start = writer_class(out), about["done"]
 
     def commit(complete):
-        if args.overwrite and not begun:
-            kind.remove(out)  # only now: there is something to put in its place
+        if args.overwrite and not start:
+            writer_class.remove(out)  # only now: there is something to put in its place
         writer.write(records, {**about, "complete": complete})
 
-    progress = tqdm(total=about["total"], initial=begun, unit="img", smoothing=0.05, disable=None)
-    encoded = results(source, settings, begun, args.n_worker, lock)
+    progress = tqdm(total=about["total"], initial=start, unit="img", smoothing=0.05, disable=None)
+    encoded = results(source, settings, start, args.n_worker, lock)
     with closing(encoded), progress:
-        for i, result in enumerate(encoded, begun):
+        for i, result in enumerate(encoded, start):
             if isinstance(result, str):
                 about["skipped"].append([source.names[i], result])
                 if args.strict:
@@ -69,15 +69,15 @@ def write(kind, out, source, about, args, lock):
             else:
                 values = result.values
                 records += zip(settings["sizes"], [about["kept"]] * len(values), values)
-                held += sum(map(len, values))
+                held_bytes += sum(map(len, values))
                 about["kept"] += 1
                 about["enlarged"] += result.enlarged
                 about["dim"] = about.get("dim", 0) + result.dim
             about["done"] = i + 1
             progress.update()
-            if records and (held >= COMMIT_BYTES or i + 1 - begun >= COMMIT_PICTURES):
+            if records and (held_bytes >= COMMIT_BYTES or i + 1 - start >= COMMIT_PICTURES):
                 commit(complete=False)
-                records, held, begun = [], 0, i + 1
+                records, held_bytes, start = [], 0, i + 1
     if about["kept"]:
         commit(complete=True)
 
@@ -90,7 +90,7 @@ def smallest(source, count, pad):
 
     The shorter side counts, with `pad` the longer. Reads every header. DataError if there is none.
     """
-    found, small, broken = [], [], []
+    usable, too_small, broken = [], [], []
     names = tqdm(source.names[:count], desc="checking", unit="img", leave=False, disable=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -101,15 +101,15 @@ def smallest(source, count, pad):
                 broken.append(f"{printable(name)}: {error_text(error)}")
                 continue
             if side >= DEFAULT_SIZES[0]:
-                found.append((side, printable(name)))
+                usable.append((side, printable(name)))
             else:
-                small.append(f"{printable(name)} is only {side} pixels wide or high")
-    if not found:
+                too_small.append(f"{printable(name)} is only {side} pixels wide or high")
+    if not usable:
         raise DataError(
-            f"None of {count} pictures can be used, the first because {(small or broken)[0]}: "
-            f"name others{', or give --sizes' if small else ''}."
+            f"None of {count} pictures can be used, the first because {(too_small or broken)[0]}: "
+            f"name others{', or give --sizes' if too_small else ''}."
         )
-    return min(found)
+    return min(usable)
 
 
 def default_sizes(side):
@@ -189,14 +189,14 @@ def resumed(args, source, about, out):
     return about
 
 
-def check_output(args, kind, out):
+def check_output(args, writer_class, out):
     """UsageError unless `out`, which exists, may be written as the options say."""
-    found = kind.find(out)
-    if found == "foreign":
+    content = writer_class.find(out)
+    if content == "foreign":
         raise UsageError(f"{out} exists and was not made by this script: choose another name")
-    if args.resume and found == "original":
+    if args.resume and content == "original":
         raise UsageError(f"--resume: {out} was not begun by this script: choose another name")
-    if found != "nothing" and not args.resume and not args.overwrite:
+    if content != "nothing" and not args.resume and not args.overwrite:
         raise UsageError(f"{out} exists: go on with it by --resume, replace it by --overwrite")
 
 
@@ -222,14 +222,14 @@ def report(about, source, out):
 
 def prepare(args):
     """Does what the command line asks for. Returns the exit code."""
-    out, kind = (args.folders, TreeWriter) if args.folders else (args.out, LmdbWriter)
+    out, writer_class = (args.folders, TreeWriter) if args.folders else (args.out, LmdbWriter)
     with locked(out) as lock:
-        check_output(args, kind, out)
-        about = kind.read_about(out) if args.resume else {}
+        check_output(args, writer_class, out)
+        about = writer_class.read_about(out) if args.resume else {}
         source = new_source(args, about, out)
         about = resumed(args, source, about, out) if about else fresh(args, source)
         if not about["complete"]:
-            write(kind, out, source, about, args, lock)
+            write(writer_class, out, source, about, args, lock)
     return report(about, source, out)
 
 
@@ -301,12 +301,12 @@ def parser():
     group = result.add_argument_group("pictures")
     add_picture_options(group)
     group = result.add_argument_group("output")
-    kinds = group.add_mutually_exclusive_group()
+    form = group.add_mutually_exclusive_group()
     folder = os.path.normpath
     text = "LMDB to write, a folder (default lmdb)"
-    kinds.add_argument("--out", type=folder, default="lmdb", metavar="LMDB", help=text)
+    form.add_argument("--out", type=folder, default="lmdb", metavar="LMDB", help=text)
     text = "instead of an LMDB write picture files: OUT/8/00000.jpg, OUT/16/00000.jpg ..."
-    kinds.add_argument("--folders", type=folder, metavar="OUT", help=text)
+    form.add_argument("--folders", type=folder, metavar="OUT", help=text)
     existing = group.add_mutually_exclusive_group()
     text = "go on with a run that was cut off, with the same options"
     existing.add_argument("--resume", action="store_true", help=text)
@@ -345,8 +345,11 @@ def check_usage(args):
 
 def free_space(folder):
     """A remark for errors: of a full disk LMDB says only that it could not write."""
-    there = next((f for f in (folder, os.path.dirname(folder) or ".") if os.path.isdir(f)), None)
-    return f" ({shutil.disk_usage(there).free / 2**20:,.0f} MiB are free there)" if there else ""
+    parent = os.path.dirname(folder) or "."
+    existing = next((f for f in (folder, parent) if os.path.isdir(f)), None)
+    if existing is None:
+        return ""
+    return f" ({shutil.disk_usage(existing).free / 2**20:,.0f} MiB are free there)"
 
 
 def interrupt(number, frame):

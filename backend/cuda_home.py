@@ -127,28 +127,28 @@ class Cuda(NamedTuple):
     environment: Dict[str, str]  # what else Jittor has to be told
 
 
-class Parts(NamedTuple):
+class ToolkitFiles(NamedTuple):
     """What a toolkit and the wheels that complete it consist of: file names and where they are."""
 
     headers: Dict[str, Path]
     libraries: Dict[str, Path]
 
     def missing(self, major: int) -> Dict[str, str]:
-        """Files that a view needs and the part of CUDA that has each."""
+        """Files that a view needs and the component of CUDA that has each."""
         wanted = {**HEADERS, **LIBRARIES, **(SINCE_12 if major >= 12 else {})}
-        there = set(self.headers) | {name.split(".so")[0] + ".so" for name in self.libraries}
-        missing = {name: part for name, part in wanted.items() if name not in there}
-        if not there & {"cub", "cccl"}:
+        names = set(self.headers) | {name.split(".so")[0] + ".so" for name in self.libraries}
+        missing = {name: component for name, component in wanted.items() if name not in names}
+        if not names & {"cub", "cccl"}:
             missing["cub/cub.cuh"] = "cccl"
         return missing
 
 
 def compilers() -> List[str]:
     """All nvcc, the preferred ones first: Jittor's own, the system's, those of wheels."""
-    found = sorted(map(str, jittor_cache().glob("jtcuda/*/bin/nvcc")), reverse=True)
-    found += ["nvcc", "/usr/local/cuda/bin/nvcc"]
-    found += [f"{site}/nvidia/cu13/bin/nvcc" for site in sys.path]
-    return [path for path in map(shutil.which, found) if path]
+    paths = sorted(map(str, jittor_cache().glob("jtcuda/*/bin/nvcc")), reverse=True)
+    paths += ["nvcc", "/usr/local/cuda/bin/nvcc"]
+    paths += [f"{site}/nvidia/cu13/bin/nvcc" for site in sys.path]
+    return [path for path in map(shutil.which, paths) if path]
 
 
 def ask(*command: str) -> str:
@@ -181,7 +181,7 @@ def wheels(major: int) -> Dict[Path, List[str]]:
     Up to CUDA 12 each has its own folder and a name that ends in -cu12. Since 13 most have one
     folder for all and no such ending; cuDNN and NCCL are as before.
     """
-    found: Dict[Path, List[str]] = {}
+    names: Dict[Path, List[str]] = {}
     for site in map(Path, sys.path):
         for info in sorted(site.glob("nvidia_*.dist-info")):
             name = info.name[len("nvidia_") : -len(".dist-info")]
@@ -190,11 +190,11 @@ def wheels(major: int) -> Dict[Path, List[str]]:
                 continue
             folder = site / "nvidia" / (part if of.isdigit() else f"cu{major}")
             if folder.is_dir():
-                found.setdefault(folder, []).append(name)
-    return found
+                names.setdefault(folder, []).append(name)
+    return names
 
 
-def collect(root: Path, completed_by: Iterable[Path] = ()) -> Parts:
+def collect(root: Path, completed_by: Iterable[Path] = ()) -> ToolkitFiles:
     """The headers and libraries of a toolkit, of wheels, and cuDNN and NCCL of the distribution.
 
     Of two with the same name the first counts, in this order.
@@ -213,7 +213,7 @@ def collect(root: Path, completed_by: Iterable[Path] = ()) -> Parts:
                 headers.setdefault(file.name, file)
             for file in (*SYSTEM.glob(f"lib/lib{name}*"), *SYSTEM.glob(f"lib/*/lib{name}*")):
                 libraries.setdefault(file.name, file)
-    return Parts(headers, libraries)
+    return ToolkitFiles(headers, libraries)
 
 
 def cudnn_version(headers: Dict[str, Path]) -> str:
@@ -236,25 +236,25 @@ def find(nvcc: str) -> Cuda:
     root, (major, minor) = toolkit_root(nvcc), version
     nvcc = str(root / "bin" / "nvcc")  # Jittor looks for libraries beside it
     text = f"CUDA {major}.{minor} ({root})"
-    parts = collect(root)
-    as_it_is = {"libcudart.so", "libcudnn_ops_infer.so"}  # the latter: cuDNN 8
-    if version <= NEWEST and as_it_is <= set(parts.libraries):
-        return Cuda(nvcc, version, f"{text} with cuDNN {cudnn_version(parts.headers)}", {})
-    parts = collect(root, wheels(major))
-    missing = parts.missing(major)
+    files = collect(root)
+    usable_as_is = {"libcudart.so", "libcudnn_ops_infer.so"}  # the latter: cuDNN 8
+    if version <= NEWEST and usable_as_is <= set(files.libraries):
+        return Cuda(nvcc, version, f"{text} with cuDNN {cudnn_version(files.headers)}", {})
+    files = collect(root, wheels(major))
+    missing = files.missing(major)
     if missing:
         install = " ".join(wheels_with(missing.values(), version))
         raise Unusable(f"{text} has no {', '.join(missing)}: pip install {install}")
-    view = make_view(nvcc, version, parts)
-    text += f" with cuDNN {cudnn_version(parts.headers)}"
+    view = make_view(nvcc, version, files)
+    text += f" with cuDNN {cudnn_version(files.headers)}"
     return Cuda(str(view / "bin" / "nvcc"), version, text, environment(view, major))
 
 
-def wheels_with(parts: Iterable[str], version: Tuple[int, int]) -> List[str]:
-    """What to give pip for some parts of CUDA."""
-    extras = sorted(set(parts) - {"cudnn"})
-    found = ["'cuda-toolkit[{}]=={}.{}.*'".format(",".join(extras), *version)] if extras else []
-    return found + [f"nvidia-cudnn-cu{version[0]}"] * ("cudnn" in parts)
+def wheels_with(components: Iterable[str], version: Tuple[int, int]) -> List[str]:
+    """What to give pip for some components of CUDA."""
+    extras = sorted(set(components) - {"cudnn"})
+    packages = ["'cuda-toolkit[{}]=={}.{}.*'".format(",".join(extras), *version)] if extras else []
+    return packages + [f"nvidia-cudnn-cu{version[0]}"] * ("cudnn" in components)
 
 
 def environment(view: Path, major: int) -> Dict[str, str]:
@@ -269,33 +269,33 @@ def environment(view: Path, major: int) -> Dict[str, str]:
     return settings
 
 
-def make_view(nvcc: str, version: Tuple[int, int], parts: Parts) -> Path:
+def make_view(nvcc: str, version: Tuple[int, int], files: ToolkitFiles) -> Path:
     """The view's folder, built if it is not there. Its name follows from all that it is made of."""
-    made_of = [nvcc, version, sorted(wheels(version[0]).items()), sorted(parts.headers.items())]
-    made_of += [sorted(parts.libraries.items()), Path(__file__).read_text(encoding="utf-8")]
+    made_of = [nvcc, version, sorted(wheels(version[0]).items()), sorted(files.headers.items())]
+    made_of += [sorted(files.libraries.items()), Path(__file__).read_text(encoding="utf-8")]
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
     view = our_cache() / f"cuda-{version[0]}.{version[1]}-{key}"
-    return made_once(view, lambda folder: fill_view(folder, nvcc, parts))
+    return made_once(view, lambda folder: fill_view(folder, nvcc, files))
 
 
-def fill_view(view: Path, nvcc: str, parts: Parts) -> None:
+def fill_view(view: Path, nvcc: str, files: ToolkitFiles) -> None:
     """Writes links, headers and the compiler into an empty folder."""
     for folder in ("bin", "include", "lib64"):
         (view / folder).mkdir()
-    for name, path in parts.headers.items():
+    for name, path in files.headers.items():
         if name != "cudnn.h":
             (view / "include" / name).symlink_to(path)
-    shims = {"cudnn.h": CUDNN.format(parts.headers["cudnn.h"]), "npp.h": NPP, "cub/cub.cuh": CUB}
+    shims = {"cudnn.h": CUDNN.format(files.headers["cudnn.h"]), "npp.h": NPP, "cub/cub.cuh": CUB}
     for name, text in shims.items():
-        if name.split("/")[0] not in parts.headers or name == "cudnn.h":
+        if name.split("/")[0] not in files.headers or name == "cudnn.h":
             file = view / "include" / name
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, encoding="utf-8")
 
     lib = view / "lib64"
-    for name, path in parts.libraries.items():
+    for name, path in files.libraries.items():
         (lib / name).symlink_to(path)
-    for name in sorted(parts.libraries, key=len):
+    for name in sorted(files.libraries, key=len):
         if ".so." in name:  # wheels have libX.so.N only
             link_missing(lib / (name.split(".so.")[0] + ".so"), name)
     for part in ("ops", "cnn"):  # in cuDNN 8 there were two of each

@@ -200,19 +200,19 @@ def leave(status: int, at_once=False) -> None:
         sys.exit(status)
 
 
-def number(kind, low, high=None):
+def number(number_type, low, high=None):
     """Parser type: a finite int or float from `low` to `high`, both included. An int is at most
     LARGEST without `high`.
     """
-    if high is None and kind is int:
+    if high is None and number_type is int:
         high = LARGEST
 
     def parse(text):
         try:
-            value = kind(text) if len(text) < 1000 else math.inf
+            value = number_type(text) if len(text) < 1000 else math.inf
         except ValueError:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is no number of type {kind.__name__}"
+                f"{text!r} is no number of type {number_type.__name__}"
             ) from None
         if not low <= value <= (sys.float_info.max if high is None else high):  # nor is NaN
             upper = "" if high is None else f" and at most {high}"

@@ -6,6 +6,7 @@ The largest resident set of a process that trains two iterations: R1, mixing, ha
 fade.
 """
 
+import argparse
 import json
 import resource
 import sys
@@ -54,8 +55,14 @@ def measure(size: int, channels: int, batch: int) -> dict:
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(*map(int, sys.argv[1:]))))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    text = "size, channels and batch: that one alone, in this process, as JSON"
+    parser.add_argument("case", nargs="*", type=int, help=text)
+    case = parser.parse_args().case
+    if case:
+        print(json.dumps(measure(*case)))
         return
     print("| size | channels | batch | GB | expected |\n|---|---|---|---|---|")
     for case in CASES:

@@ -29,16 +29,16 @@ COMPRESSED = {  # by what a file begins with: the module that reads it
     b"\x28\xb5\x2f\xfd": "compression.zstd",  # from Python 3.14 on
 }
 LINKS_FOLLOWED = 40  # in a row, in a tar archive; as many as Linux follows
-ELSEWHERE = "unpack it with another program and name the folder"
+UNPACK_IT = "unpack it with another program and name the folder"
 
 
-def damaged(path, kind, error):
+def damaged(path, format_name, error):
     """The DataError for an archive that is none any more. Raises what is the disk's trouble."""
     if getattr(error, "errno", None):
         raise error
     return DataError(
-        f"{path} is {kind} that cannot be read ({error_text(error)}): it is cut off, damaged or "
-        f"one of several parts. Copy it again, or {ELSEWHERE}."
+        f"{path} is {format_name} that cannot be read ({error_text(error)}): it is cut off, "
+        f"damaged or one of several parts. Copy it again, or {UNPACK_IT}."
     )
 
 
@@ -58,7 +58,7 @@ class Zip(Files):
         self.require_some(path)
         faults = sorted({self.fault(i) for i in range(len(self.names))})
         if all(faults):
-            raise DataError(f"The pictures in {path} are {' or '.join(faults)}: {ELSEWHERE}.")
+            raise DataError(f"The pictures in {path} are {' or '.join(faults)}: {UNPACK_IT}.")
 
     def fault(self, i):
         """Why picture i cannot be unpacked here, or ''."""
@@ -186,7 +186,7 @@ class Tar(Files):
         if entry is None:
             raise ValueError("a link to what is not in the archive")
         if entry.size < 0:
-            raise ValueError(f"a sparse file: {ELSEWHERE}")
+            raise ValueError(f"a sparse file: {UNPACK_IT}")
         size = entry.size if count < 0 else min(count, entry.size)
         # At a place of its own: processes and threads share the file
         return os.pread(self.file.fileno(), size, entry.offset)
@@ -246,7 +246,7 @@ def opened_tar(path):
     except ImportError as error:
         module = compression(path).rpartition(".")[2]
         raise DataError(
-            f"{path} is compressed by {module}, which this Python lacks: {ELSEWHERE}."
+            f"{path} is compressed by {module}, which this Python lacks: {UNPACK_IT}."
         ) from error
     except (OSError, EOFError, ValueError) as error:
         raise damaged(path, "a compressed file", error) from error

@@ -22,7 +22,7 @@ SYSTEM = (
     lost+found thumbs.db ehthumbs.db desktop.ini""".split()
     + ["system volume information"]
 )
-KINDS_NAMED = 6  # of what was left out; the rest are counted together
+EXTENSIONS_NAMED = 6  # of what was left out; the rest are counted together
 
 
 @functools.lru_cache(maxsize=None)
@@ -62,7 +62,7 @@ class Choice:
 
     def __init__(self, earlier=False):
         self.earlier = earlier
-        self.kinds, self.hidden = Counter(), set()
+        self.extensions, self.hidden = Counter(), set()
 
     def takes_folder(self, path):
         """Whether to look into the folder at `path`, below the one that was named."""
@@ -78,7 +78,7 @@ class Choice:
             return name.lower().endswith(tuple(FIRST_EXTENSIONS)) and not name.startswith("._")
         if extension(name) not in formats():
             if not is_hidden(name):
-                self.kinds[extension(name) or "without extension"] += 1
+                self.extensions[extension(name) or "without extension"] += 1
             return False
         if is_hidden(name):
             self.hidden.add(path)
@@ -96,9 +96,9 @@ class Choice:
 
     def left_out(self):
         """What was left out, by kind: '2 .heic, 1 .psd, 3 hidden', or ''."""
-        kinds = sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))
-        named = [f"{count:,} {printable(kind)}" for kind, count in kinds[:KINDS_NAMED]]
-        others = sum(count for _, count in kinds[KINDS_NAMED:])
+        counts = sorted(self.extensions.items(), key=lambda item: (-item[1], item[0]))
+        named = [f"{count:,} {printable(name)}" for name, count in counts[:EXTENSIONS_NAMED]]
+        others = sum(count for _, count in counts[EXTENSIONS_NAMED:])
         named += [f"{others:,} of other kinds"] * bool(others)
         named += [f"{len(self.hidden):,} hidden"] * bool(self.hidden)
         return ", ".join(named)

@@ -65,9 +65,9 @@ def scanned(exif):
         (place,) = struct.unpack_from(order + "L", exif, 4)
         (count,) = struct.unpack_from(order + "H", exif, place)
         for entry in range(place + 2, place + 2 + 12 * count, 12):
-            tag, kind = struct.unpack_from(order + "HH", exif, entry)
+            tag, number_type = struct.unpack_from(order + "HH", exif, entry)
             if tag == ORIENTATION:
-                return struct.unpack_from(order + EXIF_NUMBERS[kind], exif, entry + 8)[0]
+                return struct.unpack_from(order + EXIF_NUMBERS[number_type], exif, entry + 8)[0]
     except (struct.error, TypeError, KeyError):
         pass
     return None
@@ -92,10 +92,10 @@ def draft(picture, side):
     The last row and the last column may lie outside in part, for they stand for up to 8 of a file
     that may have fewer.
     """
-    found = picture.draft(None, (side, side))
-    if found is None:
+    drafted = picture.draft(None, (side, side))
+    if drafted is None:
         return None
-    width, height = found[1][2:]
+    width, height = drafted[1][2:]
     turn = orientation(picture) or 1
     if turn >= 5:
         width, height = height, width

@@ -55,16 +55,16 @@ def webp_size(start):
     """
     if start[:4] != b"RIFF" or start[8:12] != b"WEBP" or len(start) < 30:
         return None
-    kind = start[12:16]
-    if kind == b"VP8X":
-        parts = start[24:27], start[27:30]
-        return tuple(1 + int.from_bytes(part, "little") for part in parts)
-    if kind == b"VP8L" and start[20] == 0x2F:
+    chunk = start[12:16]
+    if chunk == b"VP8X":
+        sides = start[24:27], start[27:30]
+        return tuple(1 + int.from_bytes(side, "little") for side in sides)
+    if chunk == b"VP8L" and start[20] == 0x2F:
         bits = int.from_bytes(start[21:25], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 " and start[23:26] == b"\x9d\x01\x2a":
-        parts = start[26:28], start[28:30]
-        return tuple(int.from_bytes(part, "little") & 0x3FFF for part in parts)
+    if chunk == b"VP8 " and start[23:26] == b"\x9d\x01\x2a":
+        sides = start[26:28], start[28:30]
+        return tuple(int.from_bytes(side, "little") & 0x3FFF for side in sides)
     return None
 
 
@@ -98,14 +98,16 @@ class Files(Source):
     def left_out(self):
         return self.choice.left_out()
 
-    def require_some(self, where):
+    def require_some(self, path):
         """DataError if there are no pictures."""
         if self.names:
             return
         left_out = self.left_out()
-        besides = f" (left out: {left_out})" if left_out else ""
-        unpack = ", or unpack those that lie in it" if ARCHIVES & set(self.choice.kinds) else ""
+        remark = f" (left out: {left_out})" if left_out else ""
+        unpack = (
+            ", or unpack those that lie in it" if ARCHIVES & set(self.choice.extensions) else ""
+        )
         raise DataError(
-            f"There are no pictures in {where}{besides}: name a folder or an archive with some of "
+            f"There are no pictures in {path}{remark}: name a folder or an archive with some of "
             f"a kind that Pillow reads{unpack}."
         )

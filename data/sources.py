@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from data.archives import ELSEWHERE, Lmdb, Tar, Zip, opened_tar, prepared_already
+from data.archives import UNPACK_IT, Lmdb, Tar, Zip, opened_tar, prepared_already
 from data.choice import Choice, find_pictures, open_picture
 from data.reading import Files, Source, SourceGone
 from data.store import DataError, is_lmdb, read_about_file
@@ -78,9 +78,9 @@ def open_archive(path, choice=None, folder=None):
         return Tar(path, stream, choice, folder)
     if zipfile.is_zipfile(path):  # something before it, as in those that unpack themselves
         return Zip(path, choice)
-    for magic, kind in UNREADABLE.items():
+    for magic, format_name in UNREADABLE.items():
         if start.startswith(magic):
-            raise DataError(f"{path} is a {kind} archive: {ELSEWHERE}.")
+            raise DataError(f"{path} is a {format_name} archive: {UNPACK_IT}.")
     raise DataError(
         f"{path} is no zip file, tar archive or LMDB: name one, or a folder of pictures."
     )

@@ -212,8 +212,8 @@ class Tree(Pictures):
         if self.about and not self.about["complete"]:
             raise unfinished(self.path, self.about, "--folders")
         folders = {size: os.path.join(self.path, str(size)) for size in SIZES}
-        found = {s: find_pictures(f) for s, f in folders.items() if os.path.isdir(f)}
-        self.files = {size: files for size, files in found.items() if files}
+        files = {s: find_pictures(f) for s, f in folders.items() if os.path.isdir(f)}
+        self.files = {size: paths for size, paths in files.items() if paths}
         if self.about:  # the order of their numbers, which have five digits or more
             for files in self.files.values():
                 files.sort(key=lambda path: (len(path), path))
@@ -294,11 +294,13 @@ class LmdbWriter:
         """Adds `records` [(size, index, bytes)] and notes `about`; if complete, the length too."""
         file = Path(self.folder, "data.mdb")
         size, held = MAP_BYTES, file.stat().st_size if file.exists() else 0
-        while size < held or not self.wrote(records, about, size):
+        while size < held or not self.try_to_write(records, about, size):
             size *= 2
 
-    def wrote(self, records, about, map_bytes):
-        """Whether the transaction fitted into a map of that many bytes."""
+    def try_to_write(self, records, about, map_bytes):
+        """Writes in one transaction; False, with nothing written, where a map of that many bytes is
+        too small.
+        """
         # Opened for each transaction: LMDB fills the gaps of a page with what its memory held
         # before, and a resumed run should write what an undisturbed one writes.
         # Without its lock, which some file systems lack: the folder is locked.

@@ -1,6 +1,6 @@
 """Any checkpoint file, read without running what is in it.
 
-values, kind = read("some.model")
+values, file_format = read("some.model")
 """
 
 import io
@@ -30,8 +30,9 @@ def _read_any(raw):
 
 
 def read(path):
-    """(values, kind): the plain values and NumPy arrays in a checkpoint file of Jittor or PyTorch,
-    whatever its name; kind is "pickle" (Jittor's and ours), "PyTorch, zip" or "PyTorch, legacy".
+    """(values, file_format): the plain values and NumPy arrays in a checkpoint file of Jittor or
+    PyTorch, whatever its name; file_format is "pickle" (Jittor's and ours), "PyTorch, zip" or
+    "PyTorch, legacy".
 
     Arrays may be read-only and share memory. bfloat16 comes as float32. Runs no code of the file.
     Raises CheckpointError.
@@ -44,10 +45,10 @@ def read(path):
     except OSError as e:
         raise CheckpointError(f"{path} cannot be read: {e.strerror}") from None
     try:
-        values, kind = _read_any(raw)
+        values, file_format = _read_any(raw)
         check_plain(values, 4 * len(raw))
     except Refused as e:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {e}") from None
     except Exception:  # whatever a broken file drives the pickle machine to
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from None
-    return values, kind
+    return values, file_format

@@ -46,11 +46,11 @@ def networks_in(values) -> list:
     return [value for value in values if isinstance(value, Network)]
 
 
-def field(network, name: str, kind, path):
-    """What a network holds under a name. CheckpointError if that is nothing of this kind."""
+def field(network, name: str, value_type, path):
+    """What a network holds under a name. CheckpointError if that is nothing of this type."""
     state = network.state if isinstance(network, Network) else None
     value = state.get(name) if isinstance(state, dict) else None
-    if not isinstance(value, kind):
+    if not isinstance(value, value_type):
         raise CheckpointError(f"{path} is damaged: a network's {name} is missing or something else")
     return value
 
@@ -79,8 +79,8 @@ def check_snapshot(networks: list, path) -> None:
             "the average of G"
         )
     if not known:
-        what = f"made by {functions[0][:40]!a}, as NVIDIA's metrics use"
-        raise CheckpointError(f"{path} holds a network {what}, and no StyleGAN")
+        origin = f"made by {functions[0][:40]!a}, as NVIDIA's metrics use"
+        raise CheckpointError(f"{path} holds a network {origin}, and no StyleGAN")
     raise CheckpointError(f"{path} holds other networks than G, D and the average of G")
 
 
@@ -93,25 +93,25 @@ def options_of(network, path) -> dict:
         value = options.get(name, default)
         value = list(value) if isinstance(value, tuple) else value
         if isinstance(value, np.ndarray) or value != default:
-            what = "conditional on labels, " if name == "label_size" else ""
+            conditional = "conditional on labels, " if name == "label_size" else ""
             raise CheckpointError(
-                f"{path} holds a network {what}made with {name} {ascii(value)[:40]}, and not "
-                f"{default}: such are not known"
+                f"{path} holds a network {conditional}made with {name} {ascii(value)[:40]}, and "
+                f"not {default}: such are not known"
             )
     return options
 
 
 def variables_of(network, path) -> dict:
     """Arrays by name; a number is an array without dimensions."""
-    found = {}
+    arrays = {}
     for pair in field(network, "variables", list, path):
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
             raise CheckpointError(f"{path} is damaged: a network's variables have no names")
         array = pair[1] if isinstance(pair[1], np.ndarray) else np.asarray(pair[1])
-        if array.dtype.kind not in "fiu" or pair[0] in found:
+        if array.dtype.kind not in "fiu" or pair[0] in arrays:
             raise CheckpointError(f"{path} is damaged: {ascii(pair[0])[:80]} is no array, or twice")
-        found[pair[0]] = array
-    return found
+        arrays[pair[0]] = array
+    return arrays
 
 
 # Variables to our parameters, in float64 where a factor would round them
@@ -152,7 +152,7 @@ def style_bias(b):
     return b.astype("float64") + (np.arange(len(b)) < len(b) // 2)
 
 
-def same(b):
+def unchanged(b):
     return b
 
 
@@ -161,40 +161,44 @@ def with_bias(pattern: str, name: str, change, weight: str = "weight_orig") -> t
     return (f"{pattern}/weight", f"{name}.{weight}", change), (
         f"{pattern}/bias",
         f"{name}.bias",
-        same,
+        unchanged,
     )
 
 
 # (variable's name, our name, change): the number is a size or lod, from which the step follows
-SIZE, SMALL, LARGE = r"(\d+)x\1", r"(8|16|32|64)x\1", r"(128|256|512|1024)x\1"
-BLOCK, LEVEL = "generator.progression.{step}", "progression.{place}"
-FIRST, SECOND = "(?:Const|Conv0_up)", "(?:Conv|Conv1)"
+ANY_SIZE, SMALL_SIZE, LARGE_SIZE = r"(\d+)x\1", r"(8|16|32|64)x\1", r"(128|256|512|1024)x\1"
+G_BLOCK, D_BLOCK = "generator.progression.{step}", "progression.{place}"
+FIRST_LAYER, SECOND_LAYER = "(?:Const|Conv0_up)", "(?:Conv|Conv1)"
 SYNTHESIS = (
     *(
         rule
-        for layer, n in ((FIRST, 1), (SECOND, 2))
+        for layer, n in ((FIRST_LAYER, 1), (SECOND_LAYER, 2))
         for rule in (
-            (f"{SIZE}/{layer}/Noise/weight", f"{BLOCK}.noise{n}.weight_orig", strength),
+            (f"{ANY_SIZE}/{layer}/Noise/weight", f"{G_BLOCK}.noise{n}.weight_orig", strength),
             (
-                f"{SIZE}/{layer}/StyleMod/weight",
-                f"{BLOCK}.adain{n}.style.linear.weight_orig",
+                f"{ANY_SIZE}/{layer}/StyleMod/weight",
+                f"{G_BLOCK}.adain{n}.style.linear.weight_orig",
                 dense,
             ),
-            (f"{SIZE}/{layer}/StyleMod/bias", f"{BLOCK}.adain{n}.style.linear.bias", style_bias),
+            (
+                f"{ANY_SIZE}/{layer}/StyleMod/bias",
+                f"{G_BLOCK}.adain{n}.style.linear.bias",
+                style_bias,
+            ),
         )
     ),
-    (f"{SIZE}/Const/const", f"{BLOCK}.conv1.input", same),
-    *with_bias(f"{SMALL}/Conv0_up", f"{BLOCK}.conv1.1.conv", conv),
-    *with_bias(f"{LARGE}/Conv0_up", f"{BLOCK}.conv1.0", fused_up, "weight"),
-    *with_bias(f"{SIZE}/{SECOND}", f"{BLOCK}.conv2.conv", conv),
+    (f"{ANY_SIZE}/Const/const", f"{G_BLOCK}.conv1.input", unchanged),
+    *with_bias(f"{SMALL_SIZE}/Conv0_up", f"{G_BLOCK}.conv1.1.conv", conv),
+    *with_bias(f"{LARGE_SIZE}/Conv0_up", f"{G_BLOCK}.conv1.0", fused_up, "weight"),
+    *with_bias(f"{ANY_SIZE}/{SECOND_LAYER}", f"{G_BLOCK}.conv2.conv", conv),
     *with_bias(r"ToRGB_lod(\d)", "generator.to_rgb.{step}.conv", rgb),
 )
 DISCRIMINATOR = (
     *with_bias(r"FromRGB_lod(\d)", "from_rgb.{place}.0.conv", conv),
-    *with_bias(f"{SIZE}/(?:Conv|Conv0)", f"{LEVEL}.conv1.0.conv", conv),
-    *with_bias(f"{SMALL}/Conv1_down", f"{LEVEL}.conv2.1.conv", conv),
-    *with_bias(f"{LARGE}/Conv1_down", f"{LEVEL}.conv2.1", conv, "weight"),
-    *with_bias("(4)x4/Dense0", f"{LEVEL}.conv2.0.conv", whole_image),
+    *with_bias(f"{ANY_SIZE}/(?:Conv|Conv0)", f"{D_BLOCK}.conv1.0.conv", conv),
+    *with_bias(f"{SMALL_SIZE}/Conv1_down", f"{D_BLOCK}.conv2.1.conv", conv),
+    *with_bias(f"{LARGE_SIZE}/Conv1_down", f"{D_BLOCK}.conv2.1", conv, "weight"),
+    *with_bias("(4)x4/Dense0", f"{D_BLOCK}.conv2.0.conv", whole_image),
     *with_bias("(4)x4/Dense1", "linear.linear", dense),
 )
 NO_PARAMETER = re.compile(r"lod|dlatent_avg|noise\d+")
@@ -206,8 +210,8 @@ def parameters(variables: dict, rules, last: int, path) -> dict:
     for name, array in variables.items():
         if NO_PARAMETER.fullmatch(name):
             continue
-        found = [(re.fullmatch(pattern, name), *rule) for pattern, *rule in rules]
-        match, ours, change = next((rule for rule in found if rule[0]), (None, "", same))
+        matches = ((re.fullmatch(pattern, name), *rule) for pattern, *rule in rules)
+        match, ours, change = next((rule for rule in matches if rule[0]), (None, "", unchanged))
         if match is None:
             raise CheckpointError(
                 f"{path} holds another network than StyleGAN's (v1): its variable "

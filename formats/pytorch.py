@@ -102,45 +102,45 @@ def _pickled(values):
         out.append(pickle.GLOBAL + f"{module}\n{attribute}\n".encode())
 
     def tensor(array):
-        kind = {np.dtype(c): n for n, c in STORAGES.items() if c != "bfloat16"}[array.dtype]
+        storage_type = {np.dtype(c): n for n, c in STORAGES.items() if c != "bfloat16"}[array.dtype]
         name("torch._utils", "_rebuild_tensor_v2")
         out.append(pickle.MARK + pickle.MARK)
-        put("storage")
-        name("torch", kind)
+        dump("storage")
+        name("torch", storage_type)
         for value in (str(len(storages)), "cpu", array.size):
-            put(value)
+            dump(value)
         out.append(pickle.TUPLE + pickle.BINPERSID)
         strides = tuple(math.prod(array.shape[i + 1 :]) for i in range(array.ndim))
         for value in (0, array.shape, strides, False):
-            put(value)
+            dump(value)
         name("collections", "OrderedDict")
         out.append(pickle.EMPTY_TUPLE + pickle.REDUCE + pickle.TUPLE + pickle.REDUCE)
         storages.append(array)
 
-    def put(value):
+    def dump(value):
         if isinstance(value, np.ndarray):
             tensor(value)
         elif isinstance(value, dict):
             out.append(pickle.EMPTY_DICT)
             for key, item in value.items():
-                put(key)
-                put(item)
+                dump(key)
+                dump(item)
                 out.append(pickle.SETITEM)
         elif isinstance(value, list):
             out.append(pickle.EMPTY_LIST)
             for item in value:
-                put(item)
+                dump(item)
                 out.append(pickle.APPEND)
         elif isinstance(value, tuple):
             out.append(pickle.MARK)
             for item in value:
-                put(item)
+                dump(item)
             out.append(pickle.TUPLE)
         else:  # a number, a string, None: PROTO and STOP around it are not wanted
             text = pickle.dumps(value, 2)[2:-1]
             out.append(text[:-2] if isinstance(value, str) else text)  # nor BINPUT 0
 
-    put(values)
+    dump(values)
     return b"".join([*out, pickle.STOP]), storages
 
 

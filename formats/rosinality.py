@@ -15,7 +15,7 @@ from formats import files, wrappings
 from formats.files import CheckpointError
 from formats.standins import Inert
 
-PARTS = {"g": "generator", "d": "discriminator", "r": "g_running"}  # by the ports' file suffixes
+NETWORKS = {"g": "generator", "d": "discriminator", "r": "g_running"}  # by ports' file suffixes
 WIDEST = 512  # channels of the original's widest level
 NETWORK_WORDS = {"model", "net", *itertools.chain(*wrappings.WORDS.values())}
 BETA2 = 0.99  # of the original's Adam
@@ -38,13 +38,13 @@ def recognised(values, path: Path) -> dict:
     """The parts and optimisers that a file's values hold, under our names; else None. Without an
     average, `g_running` is the generator. Raises CheckpointError.
     """
-    content = wrappings.parts_in(values, path)
-    found = [part for part in PARTS.values() if content[part] is not None]
-    if not found:
+    content = wrappings.content_in(values, path)
+    networks = [part for part in NETWORKS.values() if content[part] is not None]
+    if not networks:
         raise CheckpointError(f"{path} is not a checkpoint of a StyleGAN{whole_object(values)}")
-    if len(found) == 1:
-        content.update(separate_parts(content[found[0]], found[0], path))
-    for part in PARTS.values():
+    if len(networks) == 1:
+        content.update(separate_files(content[networks[0]], networks[0], path))
+    for part in NETWORKS.values():
         if content[part] is not None:
             content[part] = own_parameters(content[part], path, part)
     for name in OPTIMIZERS:  # Jittor's has other names, and no count for each parameter
@@ -65,23 +65,23 @@ def whole_object(values) -> str:
     return ""
 
 
-def separate_parts(named: dict, part: str, path: Path) -> dict:
+def separate_files(named: dict, part: str, path: Path) -> dict:
     """The part that a file of bare weights holds, with those beside it when they are called
     NAME-g, NAME-d and NAME-r, as some ports save generator, discriminator and average.
     """
     suffix = re.fullmatch("(.+)-([gdr])", path.stem)
     if suffix is None or (suffix[2] == "d") != (part == "discriminator"):
         return {}
-    found = dict.fromkeys(PARTS.values())
-    for letter, name in PARTS.items():
+    content = dict.fromkeys(NETWORKS.values())
+    for letter, name in NETWORKS.items():
         file = path.with_name(f"{suffix[1]}-{letter}{path.suffix}")
         if letter == suffix[2]:
-            found[name] = named
+            content[name] = named
         elif file.is_file():
-            others = wrappings.parts_in(files.read(file)[0], file)
-            alike = "discriminator" if letter == "d" else others["generator"] and "generator"
-            found[name] = others[alike or "g_running"]
-    return found
+            other = wrappings.content_in(files.read(file)[0], file)
+            generator = other["generator"] or other["g_running"]
+            content[name] = other["discriminator"] if letter == "d" else generator
+    return content
 
 
 def own_parameters(named, path, part: str) -> dict:

@@ -30,15 +30,15 @@ DEEPEST = 5  # dictionaries in dictionaries
 LONGEST = 500  # characters of a name
 
 
-class Found(NamedTuple):
+class Candidate(NamedTuple):
     """A network, or the state of an optimiser."""
 
     place: str  # keys and prefix on the way to it
-    kind: str  # "generator", "discriminator" or "optimizer"
+    role: str  # "generator", "discriminator" or "optimizer"
     values: dict
 
-    def is_called(self, role: str) -> bool:
-        return bool(words(self.place) & set(WORDS[role]))
+    def is_called(self, name: str) -> bool:
+        return bool(words(self.place) & set(WORDS[name]))
 
 
 def words(place: str) -> set:
@@ -48,29 +48,29 @@ def words(place: str) -> set:
 
 def networks_in(named: dict, place: str):
     """The networks whose parameters have names in one dictionary, their wrappers taken off."""
-    groups, rest = {}, []
+    groups, others = {}, []
     for name, value in named.items():
         match = PARAMETER.match(name) if isinstance(name, str) and len(name) < LONGEST else None
         if match and isinstance(value, np.ndarray):
-            kind = "generator" if match["generator"] else "discriminator"
-            groups.setdefault((kind, match["prefix"]), {})[name[len(match["prefix"]) :]] = value
+            role = "generator" if match["generator"] else "discriminator"
+            groups.setdefault((role, match["prefix"]), {})[name[len(match["prefix"]) :]] = value
         elif not isinstance(value, dict):
-            rest.append((name, value))
-    for prefix in [p for kind, p in groups if kind == "discriminator"]:
+            others.append((name, value))
+    for prefix in [p for role, p in groups if role == "discriminator"]:
         group = groups["discriminator", prefix]
         if ("generator", prefix) in groups and not any(k.startswith("from_rgb.") for k in group):
             groups["generator", prefix].update(groups.pop(("discriminator", prefix)))  # its blurs
     bare = next((group for (_, prefix), group in groups.items() if not prefix), None)
-    for name, value in rest if bare is not None else ():
+    for name, value in others if bare is not None else ():
         if isinstance(value, np.ndarray):  # told as unknown later; beside wrappers, not ours
             bare[name] = value
-    for (kind, prefix), group in groups.items():
+    for (role, prefix), group in groups.items():
         own = {re.sub(rf"(^|(?<=\.)){WRAPPER}", "", str(k)): a for k, a in group.items()}
-        yield Found(f"{place}{prefix}".rstrip("./"), kind, own)
+        yield Candidate(f"{place}{prefix}".rstrip("./"), role, own)
 
 
 def search(values):
-    """Every Found in the values of a file."""
+    """Every Candidate in the values of a file."""
     waiting, seen = [(values, "", 0)], set()
     while waiting:
         value, place, depth = waiting.pop()
@@ -82,7 +82,7 @@ def search(values):
         if not isinstance(value, dict):
             continue
         if isinstance(value.get("state"), dict) and words(place) & set(WORDS["optimizer"]):
-            yield Found(place.rstrip("/"), "optimizer", value)
+            yield Candidate(place.rstrip("/"), "optimizer", value)
             continue
         yield from networks_in(value, place)
         for key, inner in value.items():
@@ -93,39 +93,37 @@ def search(values):
 def only(candidates, path):
     """The values of the one candidate, None if there is none. CheckpointError for several."""
     if len(candidates) > 1:
-        places = " and ".join(
-            ascii(found.place)[1:-1][:80] or "its top" for found in candidates[:2]
-        )
+        places = " and ".join(ascii(c.place)[1:-1][:80] or "its top" for c in candidates[:2])
         raise CheckpointError(
             f"{path} holds several networks of a kind, {places}: save the one that is wanted alone"
         )
     return candidates[0].values if candidates else None
 
 
-def parts_in(values, path) -> dict:
+def content_in(values, path) -> dict:
     """`generator`, `discriminator`, `g_running`, `g_optimizer` and `d_optimizer`, each as the file
     has it or None. A generator that nothing is said of is an average when it stands alone. Raises
     CheckpointError.
     """
-    found = list(search(values))
-    generators = [f for f in found if f.kind == "generator"]
-    averages = [f for f in generators if f.is_called("g_running")]
-    plain = [f for f in generators if f not in averages]
+    candidates = list(search(values))
+    generators = [c for c in candidates if c.role == "generator"]
+    averages = [c for c in generators if c.is_called("g_running")]
+    plain = [c for c in generators if c not in averages]
     if len(plain) > 1:
-        plain = [f for f in plain if f.is_called("generator")] or plain
-    discriminators = [f for f in found if f.kind == "discriminator"]
+        plain = [c for c in plain if c.is_called("generator")] or plain
+    discriminators = [c for c in candidates if c.role == "discriminator"]
     if len(discriminators) > 1:
-        discriminators = [f for f in discriminators if not f.is_called("g_running")]
+        discriminators = [c for c in discriminators if not c.is_called("g_running")]
     generator, average = only(plain, path), only(averages, path)
-    alone = not average and not discriminators and not any(f.is_called("generator") for f in plain)
+    alone = not average and not discriminators and not any(c.is_called("generator") for c in plain)
     if alone:
         generator, average = None, generator
-    parts = {
+    content = {
         "generator": generator,
         "discriminator": only(discriminators, path),
         "g_running": average,
     }
-    for name, role in (("g_optimizer", "generator"), ("d_optimizer", "discriminator")):
-        states = [f for f in found if f.kind == "optimizer" and f.is_called(role)]
-        parts[name] = states[0].values if len(states) == 1 else None
-    return parts
+    for name, network in (("g_optimizer", "generator"), ("d_optimizer", "discriminator")):
+        states = [c for c in candidates if c.role == "optimizer" and c.is_called(network)]
+        content[name] = states[0].values if len(states) == 1 else None
+    return content

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import ROOT, TINY, run_train
 
 import generate
-from training.checkpoint import ALONE, read_checkpoint
+from training.checkpoint import AVERAGE_ALONE, read_checkpoint
 
 MODELS = sorted((ROOT / "checkpoint").glob("*-[0-9]*.model"))
 NAMES = ["emoji-32", "emoji-64", "mnist-32", "symbols-32", "symbols-64"]
@@ -26,7 +26,7 @@ def test_all_are_there_and_small():
 def test_a_card_tells_what_the_file_does(path):
     """Images seen, and every option of the command that is not train.py's default."""
     content, config = read_checkpoint(path), read_checkpoint(path)["config"]
-    assert (content["version"], content["alpha"]) == (ALONE, 1.0)
+    assert (content["version"], content["alpha"]) == (AVERAGE_ALONE, 1.0)
     assert content["size"] == int(path.stem.split("-")[1])
     cards = (ROOT / "checkpoint" / "README.md").read_text(encoding="utf-8")
     card = re.split(r"\n## ", cards)[1 + NAMES.index(path.stem)]

@@ -13,11 +13,11 @@ from backend.terminal import LARGEST_SEED
 from data.sizes import SIZES
 from formats import files, nvidia, rosinality
 from formats.files import CheckpointError
-from formats.rosinality import OPTIMIZERS, PARTS, is_arrays, is_count
+from formats.rosinality import NETWORKS, OPTIMIZERS, is_arrays, is_count
 from training.schedule import LOSS_NAMES, Config
 
 VERSION = 2  # 1 where nothing is used that version 1 did not know
-ALONE = 3  # the averaged generator alone, up to the level of its size: `convert.py --ema`
+AVERAGE_ALONE = 3  # the averaged generator alone, up to the level of its size: `convert.py --ema`
 NVIDIA = "NVIDIA's StyleGAN for TensorFlow"
 ENTRIES = (  # and, where it is known, mean_style
     "version config images_seen iteration size alpha "
@@ -48,7 +48,7 @@ def read_checkpoint(path) -> dict:
     is None where it is not known.
     """
     path = Path(path)
-    values, kind = files.read(path)
+    values, file_format = files.read(path)
     if nvidia.networks_in(values):
         content = {**foreign_entries(), **nvidia.recognised(values, path)}
         content["written_by"] = NVIDIA
@@ -57,7 +57,7 @@ def read_checkpoint(path) -> dict:
         check_own(content, path)
     else:
         content = foreign_content(values, path)
-        content["written_by"] = f"another program ({kind})"
+        content["written_by"] = f"another program ({file_format})"
     for name, width in rosinality.infer_widths(content["g_running"], path).items():
         if content["config"].setdefault(name, width) != width:
             raise CheckpointError(
@@ -97,15 +97,15 @@ def check_own(content: dict, path) -> None:
     expected["alpha"] = lambda alpha: type(alpha) is float and 0 <= alpha <= 1
     expected["config"] = is_config
     expected["mean_style"] = is_style
-    expected.update(dict.fromkeys(PARTS.values(), is_arrays))
+    expected.update(dict.fromkeys(NETWORKS.values(), is_arrays))
     expected.update(dict.fromkeys(OPTIMIZERS, is_adam))
-    if is_count(content["version"]) and content["version"] == ALONE:
-        others = (name for name in (*PARTS.values(), *OPTIMIZERS) if name != "g_running")
+    if is_count(content["version"]) and content["version"] == AVERAGE_ALONE:
+        others = (name for name in (*NETWORKS.values(), *OPTIMIZERS) if name != "g_running")
         expected.update(dict.fromkeys(others, is_none))
     for name, holds in expected.items():
         if not holds(content[name]):
             raise CheckpointError(f"{path} is damaged: its {name} is not one of train.py")
-    if content["version"] > ALONE:
+    if content["version"] > AVERAGE_ALONE:
         raise CheckpointError(f"{path} was written by a newer version of this project")
 
 
@@ -136,8 +136,8 @@ def is_config(values) -> bool:
         return False
     config = {**dataclasses.asdict(Config()), **values}
     for f in dataclasses.fields(Config):
-        value, kinds = config[f.name], (type(f.default), int)[: 1 + (type(f.default) is float)]
-        if type(value) not in kinds:
+        value, types = config[f.name], (type(f.default), int)[: 1 + (type(f.default) is float)]
+        if type(value) not in types:
             return False
         if type(value) is int and not 0 <= value <= LARGEST_SEED:
             return False

@@ -86,12 +86,12 @@ def check_vacant(folder: Path, config: Config, pictures: int) -> None:
     """
     check_no_checkpoints(folder)
     elsewhere, history = "give another --expname", History(folder)
-    if history.mixed:
+    if history.has_foreign_lines:
         raise UsageError(f"{history.log} has lines that train.py did not write: {elsewhere}")
     last = history.starts[-1] if history.starts else None
     now = {"config": config.saved(), "pictures": pictures}
     same = last and same_run(now["config"], last["config"], now, last)
-    if history.got_on and not same:
+    if history.has_iterations and not same:
         raise UsageError(
             f"{history.log} is of another run, without checkpoints here: move it, or {elsewhere}"
         )
@@ -126,10 +126,10 @@ def make_ready(folder: Path, iteration: int, source) -> None:
     history = History(folder)
     if source is not None and history.holds(source):
         go_back(history, iteration, source)
-    elif history.got_on:
-        aside = free(folder / "log.jsonl.later")
-        os.replace(history.log, aside)
-        print(f"{history.log} is of a start that left no checkpoint: renamed to {aside.name}")
+    elif history.has_iterations:
+        renamed = free(folder / "log.jsonl.later")
+        os.replace(history.log, renamed)
+        print(f"{history.log} is of a start that left no checkpoint: renamed to {renamed.name}")
     else:
         rewrite(history, lambda line: not cut_off(line))
 
@@ -143,9 +143,9 @@ def go_back(history: History, iteration: int, source: Path) -> None:
         history.starts = [{"config": header, "from": -1, "pictures": header.get("pictures")}]
     for path in named_as_ours(history.folder / "checkpoint"):
         if iteration_of(path) > iteration and history.wrote(path) and not path.samefile(source):
-            aside = free(path.with_name(path.name + ".later"))
-            os.replace(path, aside)
-            print(f"{path} is later than iteration {iteration}: renamed to {aside.name}")
+            renamed = free(path.with_name(path.name + ".later"))
+            os.replace(path, renamed)
+            print(f"{path} is later than iteration {iteration}: renamed to {renamed.name}")
     rewrite(history, lambda line: is_kept(line, iteration))
 
 
@@ -160,8 +160,8 @@ def rewrite(history: History, is_kept) -> None:
 
 def remove_old(history: History, count: int, source) -> None:
     """Removes the run's periodic checkpoints but the last `count` and `source`, where it began."""
-    found = named_as_ours(history.folder / "checkpoint")
-    found = [path for path in found if is_periodic(path) and history.wrote(path)]
-    for path in sorted(found, key=lambda p: (iteration_of(p), p.name), reverse=True)[count:]:
+    paths = named_as_ours(history.folder / "checkpoint")
+    paths = [path for path in paths if is_periodic(path) and history.wrote(path)]
+    for path in sorted(paths, key=lambda p: (iteration_of(p), p.name), reverse=True)[count:]:
         if source is None or path.resolve() != Path(source).resolve():
             path.unlink()

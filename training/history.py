@@ -20,7 +20,7 @@ CHECKPOINT = re.compile(r"(\d{6,}|train_step-\d+)(-\d+)?\.model", re.ASCII)  # n
 SAMPLE = re.compile(r"\d{6,}(-\d+)?\.png", re.ASCII)
 MARK = {"Software": "train.py"}  # in the text of a sample
 CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False, "NONE": None}
-LINES = (b'{"iteration": ', b'{"config": ')  # how those of log.jsonl begin
+LINE_STARTS = (b'{"iteration": ', b'{"config": ')  # how those of log.jsonl begin
 
 
 def header_of(path) -> dict:
@@ -81,7 +81,7 @@ def entry_of(line: bytes) -> dict:
 
 def cut_off(line: bytes) -> bool:
     """Whether a kill or power cut has left it, as the last of the log."""
-    begins = any(line.startswith(start) or start.startswith(line) for start in LINES)
+    begins = any(line.startswith(start) or start.startswith(line) for start in LINE_STARTS)
     return not line.endswith(b"\n") and (begins or b"\0" in line)
 
 
@@ -111,14 +111,14 @@ class History:
 
     def __init__(self, folder: Path):
         self.folder, self.log = folder, folder / "log.jsonl"
-        self.starts, self.got_on, self.mixed = [], False, False
+        self.starts, self.has_iterations, self.has_foreign_lines = [], False, False
         for line in self.lines():
-            if line.startswith(LINES[0]):
-                self.got_on = True
+            if line.startswith(LINE_STARTS[0]):
+                self.has_iterations = True
             elif "config" in entry_of(line):
                 self.starts.append(entry_of(line))
             elif line.strip() and not cut_off(line):
-                self.mixed = True  # with another program's
+                self.has_foreign_lines = True
 
     def lines(self) -> list:
         """Those of the log, as bytes with their ends."""

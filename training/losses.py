@@ -1,7 +1,7 @@
 """The two GAN losses: small functions of scores and images.
 
 `score` stands for the discriminator at one step and alpha: images (n, 3, h, w) -> scores (n, 1).
-A discriminator loss comes in three parts (real, fake, penalty), to be summed.
+A discriminator loss comes in three terms (real, fake, penalty), to be summed.
 """
 
 from backend import device

@@ -18,7 +18,7 @@ from training.options import configuration
 from training.schedule import Config, batch_at, continued, phase_at, restarted
 
 LATEST = ("latest", "auto")  # of --ckpt: no file's name
-GROWTH = ("phase", "batch_default", "sched", "init_size", "max_size")  # what the place hangs on
+GROWTH = ("phase", "batch_default", "sched", "init_size", "max_size")  # what `phase_at` hangs on
 
 
 def check_continuation(was: Config, now: Config, images_seen: int) -> None:
@@ -54,12 +54,12 @@ def overridden(was: Config, now: Config, content: dict) -> Config:
     changed = {name for name in GROWTH if getattr(was, name) != getattr(now, name)}
     if not changed or (changed == {"max_size"} and same_place(was, now, seen)):
         return now
-    before, alone = phase_at(was, seen), phase_at(now, seen)
-    if alone[:3] != before[:3]:
+    before, by_options = phase_at(was, seen), phase_at(now, seen)
+    if by_options[:3] != before[:3]:
         print(
             f"--override: goes on from {before.size} px, alpha {before.alpha:.3g} (by the new "
-            f"options alone it would be {alone.size} px, alpha {alone.alpha:.3g}); --restart_at "
-            "SIZE begins a stage of another size"
+            f"options alone it would be {by_options.size} px, alpha {by_options.alpha:.3g}); "
+            "--restart_at SIZE begins a stage of another size"
         )
     return continued(was, now, seen, iteration)
 
@@ -170,8 +170,8 @@ def continued_run(args, paths, length: int):
     path, content = read_first(paths) if latest else (paths[0], read_checkpoint(paths[0]))
     if content["written_by"] != "train.py":
         run = TrainState.with_networks(path, content, foreign_started(args, path, content))
-        taken = [take_optimizer(run, part, path, content) for part in OPTIMIZERS]
-        steps = "its" if all(taken) else "one new and one of its" if any(taken) else "new"
+        loaded = [take_optimizer(run, part, path, content) for part in OPTIMIZERS]
+        steps = "its" if all(loaded) else "one new and one of its" if any(loaded) else "new"
         print(f"starting from the networks in {path}, with {steps} optimiser states")
         return run, path
     run = TrainState.load(path, content, own_continued(args, path, content, length))

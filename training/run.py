@@ -13,13 +13,20 @@ from data.sizes import step_of
 from fast import accelerate
 from formats import rosinality
 from formats.files import CheckpointError
-from formats.rosinality import OPTIMIZERS, PARTS
+from formats.rosinality import NETWORKS, OPTIMIZERS
 from model import MAX_STEP, Discriminator, StyledGenerator
-from training.checkpoint import ALONE, NVIDIA, VERSION, check_parameters, config_of, read_checkpoint
+from training.checkpoint import (
+    AVERAGE_ALONE,
+    NVIDIA,
+    VERSION,
+    check_parameters,
+    config_of,
+    read_checkpoint,
+)
 from training.folder import check_finite, writing
 from training.losses import LOSSES
 from training.optimizer import Adam, average
-from training.schedule import RECIPE, START, WAYS, Config
+from training.schedule import LATER_FIELDS, NVIDIA_FIELDS, START_FIELDS, Config
 
 jt = device.load()
 
@@ -51,12 +58,12 @@ def take_parameters(module, content: dict, part: str, path) -> None:
     averages lack the levels above their size: those keep their initial values. Raises
     CheckpointError.
     """
-    expected, found = dict(module.named_parameters()), content[part]
-    if content["written_by"] == NVIDIA or content["version"] == ALONE:
+    expected, arrays = dict(module.named_parameters()), content[part]
+    if content["written_by"] == NVIDIA or content["version"] == AVERAGE_ALONE:
         step = step_of(content["size"])
-        expected = {k: p for k, p in expected.items() if k in found or level_of(k) <= step}
-    check_parameters(expected, found, path, part)
-    assign(expected, found)
+        expected = {k: p for k, p in expected.items() if k in arrays or level_of(k) <= step}
+    check_parameters(expected, arrays, path, part)
+    assign(expected, arrays)
 
 
 def draw_weights(networks, seed: int) -> None:
@@ -130,7 +137,7 @@ class TrainState:
         """One update of the discriminator. real (n, 3, size, size); eps (n, 1, 1, 1) for wgan-gp;
         arrays or Vars.
 
-        Returns the three parts of its loss (real, fake, penalty) as Vars.
+        Returns the three terms of its loss (real, fake, penalty) as Vars.
         """
 
         def score(images):
@@ -139,11 +146,11 @@ class TrainState:
         fake = self.fake_images(phase, latents, crossover, noise).stop_grad()
         fake.sync()  # else its activations would wait with the discriminator's
         eps = None if eps is None else jt.array(eps)
-        parts = self.discriminator_loss(score, jt.array(real), fake, self.penalty_weight(), eps)
+        losses = self.discriminator_loss(score, jt.array(real), fake, self.penalty_weight(), eps)
         names = self.discriminator.used_parameters(phase.step, phase.alpha)
-        real, fake, penalty = parts
+        real, fake, penalty = losses
         self.d_optimizer.step([[real, penalty], [fake]], names, phase.lr)
-        return parts
+        return losses
 
     def generator_step(self, phase, latents, crossover, noise):
         """One update of the generator. Returns its loss as a Var."""
@@ -207,8 +214,9 @@ class TrainState:
         The file appears complete or not at all. Raises DivergedError, UserError.
         """
         config = self.config.saved()
+        later = config.keys() & {*START_FIELDS, *NVIDIA_FIELDS, *LATER_FIELDS}
         content = {
-            "version": VERSION if config.keys() & {*START, *WAYS, *RECIPE} else 1,
+            "version": VERSION if later else 1,
             "config": config,
             "images_seen": self.images_seen,
             "iteration": self.iteration,
@@ -242,7 +250,7 @@ class TrainState:
     @classmethod
     def with_networks(cls, path, content: dict, config: Config) -> "TrainState":
         """A new run that begins with the networks of another. Raises CheckpointError."""
-        missing = [part for part in PARTS.values() if content[part] is None]
+        missing = [part for part in NETWORKS.values() if content[part] is None]
         if missing:
             raise CheckpointError(
                 f"{path} holds no {' and no '.join(missing)}: it makes figures, but training "

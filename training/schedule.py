@@ -8,9 +8,10 @@ from typing import NamedTuple
 from data.sizes import step_of
 
 LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
-START = ("start_size", "start_used", "start_images", "start_iteration")
-WAYS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
-RECIPE = ("r1_every", "grey", "ema_rampup")
+# Fields of Config that a checkpoint notes only where they are not the default
+START_FIELDS = ("start_size", "start_used", "start_images", "start_iteration")
+NVIDIA_FIELDS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
+LATER_FIELDS = ("r1_every", "grey", "ema_rampup")
 LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
 BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32}
 
@@ -65,8 +66,8 @@ class Config:
 
     def saved(self) -> dict:
         """What a checkpoint notes: all but what few runs have otherwise than version 1 had it."""
-        values, later = dataclasses.asdict(self), (*START, *WAYS, *RECIPE)
-        return {k: v for k, v in values.items() if k not in later or v != getattr(Config, k)}
+        values, rare = dataclasses.asdict(self), {*START_FIELDS, *NVIDIA_FIELDS, *LATER_FIELDS}
+        return {k: v for k, v in values.items() if k not in rare or v != getattr(Config, k)}
 
 
 class Phase(NamedTuple):

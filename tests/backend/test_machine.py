@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 def tree(tmp_path, monkeypatch):
     """A root of groups; tree(lines) tells which are the own ones."""
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    monkeypatch.setattr(machine, "OWN", tmp_path / "own")
+    monkeypatch.setattr(machine, "OWN_CGROUP", tmp_path / "own")
     monkeypatch.setattr(machine, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemTotal:  2000000 kB\n")
