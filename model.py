@@ -299,12 +299,12 @@ class StyledGenerator(nn.Module):
     """Mapping network `style` and synthesis network `generator`.
 
     code_dim: size of z and w. n_mlp: layers of the mapping. channel_max: widest level (512 is the
-    original). NVIDIA's own networks have two noise maps a level, other `ways` (norm_eps and
-    bias_after_blur of StyledConvBlock) and a known mean style: `stored_mean` (1, code_dim).
+    original). NVIDIA's own networks have two noise maps a level and other `ways` (norm_eps and
+    bias_after_blur of StyledConvBlock).
     """
 
     def __init__(self, code_dim=512, n_mlp=8, channel_max=512, noise_maps=1, **ways):
-        self.code_dim, self.noise_maps, self.stored_mean = code_dim, noise_maps, None
+        self.code_dim, self.noise_maps = code_dim, noise_maps
         self.generator = Generator(code_dim, channel_max, **ways)
         layers = [PixelNorm()]
         for _ in range(n_mlp):
@@ -329,27 +329,6 @@ class StyledGenerator(nn.Module):
         if noise is None:
             noise = self.draw_noise(styles[0].shape[0], step)
         return self.generator(styles, noise, step, alpha)
-
-    def map_latents(self, z):
-        """`mapping` from array to array: (n, code_dim) float32."""
-        with jt.no_grad():
-            return self.mapping(jt.array(z)).numpy()
-
-    def render(self, w, noise, step: int, alpha=None, batch: int = 16):
-        """`synthesis` from arrays to an array, some images at a time to bound the memory.
-
-        w (n, code_dim), or (n, step + 1, code_dim) with a style for each level; noise: step + 1
-        arrays, see `draw_noise` -> (n, 3, size, size)
-        """
-        images = []
-        for i in range(0, len(w), batch):
-            part = slice(i, i + batch)
-            styles = w[part] if w.ndim == 3 else np.repeat(w[part, None], step + 1, axis=1)
-            with jt.no_grad():
-                styles = [jt.array(styles[:, level]) for level in range(step + 1)]
-                image = self.synthesis(styles, [jt.array(x[part]) for x in noise], step, alpha)
-            images.append(image.numpy())
-        return np.concatenate(images)
 
     def execute(
         self,

@@ -38,6 +38,7 @@ from backend.terminal import UsageError
 from data.batches import batches
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
+from figures.rendering import map_latents, render
 from quality.measuring import Measuring, add_measuring_options, requested
 from training import memory, signals
 from training.folder import (
@@ -120,9 +121,9 @@ def save_sample(run, phase, path) -> None:
     n = n_col * n_row
     rng = np.random.default_rng([run.config.seed, 0, SAMPLE_STREAM])
     z = rng.standard_normal((n, run.config.code_size), dtype="float32")
-    w = run.running.map_latents(z)
+    w = map_latents(run.running, z)
     noise = draw_noise(rng, n, phase.step, run.config.noise_maps)
-    images = run.running.render(w, noise, phase.step, phase.alpha)
+    images = render(run.running, w, noise, phase.step, phase.alpha)
     check_finite({path.name: images}, run.iteration)
     with writing(path):
         save_grid(images, path, n_col, MARK)

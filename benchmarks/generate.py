@@ -22,7 +22,7 @@ BATCH = 16
 def our_images(args):
     """draw(step, repeat): a batch of images; with what generate.py uses."""
     turns.load_jittor(args)
-    from generate import Artist
+    from figures.artist import Artist
     from model import StyledGenerator
 
     artist = Artist(StyledGenerator(), 0, 1.0, batch=BATCH)

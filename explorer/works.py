@@ -16,9 +16,9 @@ from figures.grid import encode_png, to_bytes
 MOST_CHECKPOINTS = 16  # compared
 
 
-def walk(desk, ckpt, network) -> Tab:
+def walk(desk, ckpt, checkpoint) -> Tab:
     """A closed walk through latents in a row."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     with gr.Row():
         with gr.Column():
             text = "latents: seeds, or names of pictures, separated by commas"
@@ -52,8 +52,8 @@ def walking(desk):
 
     async def stops(request: gr.Request, name, keys, *look):
         def wanted_of(studio):
-            network, wanted = studio.network(name), recipes.keys_of(keys, studio.pictures())
-            return wanted, lambda key: recipes.single(network, key, Look(*look))
+            checkpoint, wanted = studio.checkpoint(name), recipes.keys_of(keys, studio.pictures())
+            return wanted, lambda key: recipes.single(checkpoint, key, Look(*look))
 
         return await desk.pictures(request, "keys", wanted_of)
 
@@ -75,8 +75,8 @@ def walking(desk):
 
         def task(pause):
             wanted = recipes.keys_of(keys, desk.studio.pictures())
-            look, network = Look(psi, levels, noise, strength), desk.studio.network(name)
-            command = recipes.walk(network, wanted, look, frames, fps, space, kind)
+            look, checkpoint = Look(psi, levels, noise, strength), desk.studio.checkpoint(name)
+            command = recipes.walk(checkpoint, wanted, look, frames, fps, space, kind)
             path = desk.studio.walk(command, pause, seen.append)
             return path and (str(path), recipes.shown("generate.py", command))
 
@@ -97,9 +97,9 @@ def stopper(desk, name: str):
     return stop
 
 
-def picture(desk, ckpt, network) -> Tab:
+def picture(desk, ckpt, checkpoint) -> Tab:
     """A picture of one's own, projected."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     with gr.Row():
         with gr.Column():
             upload = gr.File(label="a picture", type="filepath", height=140)
@@ -122,10 +122,10 @@ def picture(desk, ckpt, network) -> Tab:
         def task(pause):
             if not upload:
                 raise UserError("drop a picture first")
-            network, path = desk.studio.network(name), desk.studio.keep(upload)
+            checkpoint, path = desk.studio.checkpoint(name), desk.studio.keep(upload)
             said = None
             try:
-                command = recipes.projection(network, path, steps, w_plus, 1, lpips)
+                command = recipes.projection(checkpoint, path, steps, w_plus, 1, lpips)
                 said = desk.studio.project(command, pause, seen.append)
             finally:
                 if said is None:
@@ -167,9 +167,9 @@ def evenly(names, count: int) -> list:
     return [names[i] for i in places]
 
 
-def checkpoints(desk, ckpt, network) -> Tab:
+def checkpoints(desk, ckpt, checkpoint) -> Tab:
     """One seed's images, checkpoint after checkpoint."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     text = f"`{desk.studio.folder}`: one seed through training, at most {MOST_CHECKPOINTS} of them."
     gr.Markdown(text + " Choose one to go on with it in all tabs.")
     with gr.Row():
@@ -181,7 +181,7 @@ def checkpoints(desk, ckpt, network) -> Tab:
         def wanted_of(studio):
             one = recipes.whole(seed, "seed")
             names = evenly(list(studio.checkpoints())[::-1], MOST_CHECKPOINTS)
-            return names, lambda name: recipes.single(studio.network(name), one, Look())
+            return names, lambda name: recipes.single(studio.checkpoint(name), one, Look())
 
         return await desk.pictures(request, "through", wanted_of, progress, lenient=True)
 

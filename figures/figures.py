@@ -55,7 +55,7 @@ def draw_path(artist, options, seeds, noise, places, between):
 
     for place in places:
         w = blended(codes, place, options.slerp)
-        w = artist.generator.map_latents(w) if in_z else w
+        w = artist.mapping(w) if in_z else w
         own = [blended(x, place, True) for x in maps]
         yield artist.draw(artist.truncate(w), own or noise)
 

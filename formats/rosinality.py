@@ -78,7 +78,7 @@ def separate_parts(named: dict, part: str, path: Path) -> dict:
         if letter == suffix[2]:
             found[name] = named
         elif file.is_file():
-            others = wrappings.parts_in(files.read(file)[0], file)
+            others = wrappings.parts_in(files.read(file).values, file)
             alike = "discriminator" if letter == "d" else others["generator"] and "generator"
             found[name] = others[alike or "g_running"]
     return found
