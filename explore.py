@@ -34,8 +34,8 @@ SWEEP_EVERY, NAP = 5.0, 0.2  # seconds
 def check_gradio() -> None:
     """UsageError where Gradio cannot be used."""
     if sys.version_info[:2] < OLDEST:
-        found = "{}.{}".format(*sys.version_info)
-        raise UsageError(f"explore.py needs Python 3.10 or newer, for Gradio; this is {found}")
+        version = "{}.{}".format(*sys.version_info)
+        raise UsageError(f"explore.py needs Python 3.10 or newer, for Gradio; this is {version}")
     if importlib.util.find_spec("gradio") is None:
         raise UsageError("explore.py needs Gradio: pip install -r requirements-explore.txt")
 

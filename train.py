@@ -85,7 +85,7 @@ def draw_latents(rng, config: Config, n: int, step: int, mix: bool):
     return latents, (int(rng.integers(step)) if mix else None)
 
 
-def mine(arrays) -> list:
+def own_part(arrays) -> list:
     """This process's part of arrays (n, ...) that were drawn for the whole batch."""
     return [np.ascontiguousarray(x[device.rank() :: device.ranks()]) for x in arrays]
 
@@ -105,11 +105,11 @@ def train_iteration(run, phase, real):
     latents, crossover = draw_latents(rng, config, n, step, mix)
     noise = draw_noise(rng, n, step, config.noise_maps)
     d_losses = run.discriminator_step(
-        phase, real, mine(latents), crossover, mine(noise), *mine([eps])
+        phase, real, own_part(latents), crossover, own_part(noise), *own_part([eps])
     )
     latents, crossover = draw_latents(rng, config, n, step, mix)
     noise = draw_noise(rng, n, step, config.noise_maps)
-    g_loss = run.generator_step(phase, mine(latents), crossover, mine(noise))
+    g_loss = run.generator_step(phase, own_part(latents), crossover, own_part(noise))
     run.average_generator(n)
     run.finish_iteration(n)
     return (*d_losses, g_loss)

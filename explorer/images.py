@@ -26,7 +26,7 @@ class Tab:
     """
 
     def __init__(self, checkpoint):
-        self.checkpoint = checkpoint  # of the checkpoint that is shown first
+        self.checkpoint = checkpoint  # shown first
         self.controls, self.shown, self.psi, self.choices = [], [], [], []
 
     def seed(self, label: str, value: int = 0, least: int = 0):
@@ -183,17 +183,17 @@ def directions(desk, ckpt, checkpoint) -> Tab:
         def task(pause):
             return desk.studio.directions(name, pause)
 
-        for found in await desk.ask(request, "find", task, MIDDLE):
-            if found is not None:
-                parts = [100 * x for x in found.parts[:SLIDERS]]
-                parts += [None] * (SLIDERS - len(parts))
-                return [label(i, part) for i, part in enumerate(parts)]
+        for principal in await desk.ask(request, "find", task, MIDDLE):
+            if principal is not None:
+                percents = [100 * share for share in principal.shares[:SLIDERS]]
+                percents += [None] * (SLIDERS - len(percents))
+                return [label(i, percent) for i, percent in enumerate(percents)]
         return [gr.skip()] * SLIDERS
 
-    def label(i, part):
-        if part is None:
+    def label(i, percent):
+        if percent is None:
             return gr.update(visible=False)
-        return gr.update(label=f"direction {i} ({part:.1f} % of the variance)", visible=True)
+        return gr.update(label=f"direction {i} ({percent:.1f} % of the variance)", visible=True)
 
     tab.find, tab.steps = find, steps
     tab.show, tab.name = show, "directions"

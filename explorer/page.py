@@ -18,11 +18,11 @@ CSS = """
 
 
 def build(desk, checkpoint) -> gr.Blocks:
-    """The app. checkpoint: of the checkpoint that is shown first."""
+    """The app. checkpoint: the one that is shown first, a `recipes.Checkpoint`."""
     with gr.Blocks(title="StyleGAN", analytics_enabled=False) as app:
-        found = list(desk.studio.checkpoints())
+        names = list(desk.studio.checkpoints())
         more = {"label": "checkpoint", "allow_custom_value": True}  # there may be others soon
-        ckpt = gr.Dropdown(found, value=desk.studio.first, **more)
+        ckpt = gr.Dropdown(names, value=desk.studio.first, **more)
         with gr.Tab("Sample"):
             sample = images.sample(desk, ckpt, checkpoint)
         with gr.Tab("Mix") as second:
@@ -57,7 +57,7 @@ def follow(tab, *events) -> None:
 
 def fit(desk, ckpt, tabs, rows, steps) -> None:
     """Lets the controls be what another checkpoint wants, and then shows it. rows: of the bands
-    that are mixed; steps: along directions, whose parts are not known yet.
+    that are mixed; steps: along directions, whose shares are not known yet.
     """
     psis = [field for tab in tabs for field in tab.psi]
     fields = [*psis, *rows.values(), *steps]

@@ -89,7 +89,8 @@ def look_options(look: Look, checkpoint: Checkpoint) -> list:
     return options
 
 
-def begun(checkpoint: Checkpoint) -> list:
+def beginning(checkpoint: Checkpoint) -> list:
+    """Of every command with a checkpoint."""
     return [checkpoint.path, *checkpoint.options]
 
 
@@ -98,7 +99,7 @@ def single(checkpoint: Checkpoint, source, look: Look, more=()) -> list:
     latents, seeds = sources_options([source])
     options = latents or ["--seed", str(seeds[0])]
     options = [*options, *look_options(look, checkpoint), *more]
-    return [*begun(checkpoint), "--images", "1", *options]
+    return [*beginning(checkpoint), "--images", "1", *options]
 
 
 def bands(checkpoint: Checkpoint) -> dict:
@@ -114,9 +115,9 @@ def mixed(checkpoint: Checkpoint, sources, look: Look) -> list:
     latents, (first, *others) = sources_options(sources[: len(names)])
     options = latents or ["--seed", str(first)]
     if others:
-        parts = (f"{name}:{seed}" for name, seed in zip(names[1:], others))
-        options = [*options, "--mix", ",".join(parts)]
-    return [*begun(checkpoint), "--images", "1", *options, *look_options(look, checkpoint)]
+        mixed_levels = (f"{name}:{seed}" for name, seed in zip(names[1:], others))
+        options = [*options, "--mix", ",".join(mixed_levels)]
+    return [*beginning(checkpoint), "--images", "1", *options, *look_options(look, checkpoint)]
 
 
 def moved(checkpoint: Checkpoint, source, look: Look, steps, levels) -> list:
@@ -127,15 +128,15 @@ def moved(checkpoint: Checkpoint, source, look: Look, steps, levels) -> list:
     if first > last:
         raise UserError(f"levels {first} to {last}: the first is above the last")
     band = "" if (first, last >= checkpoint.step) == (0, True) else f":{first}-{last}"
-    parts = [
+    moves = [
         f"{i}:{real(far, f'direction {i}', -100, 100)}{band}" for i, far in enumerate(steps) if far
     ]
-    return single(checkpoint, source, look, ["--directions", ",".join(parts)] if parts else [])
+    return single(checkpoint, source, look, ["--directions", ",".join(moves)] if moves else [])
 
 
 def keys_of(text: str, pictures) -> list:
     """'3, 17, me' -> [3, 17, 'me']: seeds and names of pictures. Raises UserError."""
-    keys = [part.strip() for part in str(text)[:1000].split(",") if part.strip()]
+    keys = [key.strip() for key in str(text)[:1000].split(",") if key.strip()]
     if not 1 <= len(keys) <= MOST_KEYS:
         raise UserError(f"a walk goes through 1 to {MOST_KEYS} latents: seeds like 3, 17, 40")
     unknown = [key for key in keys if not key.isdecimal() and key not in pictures]
@@ -144,17 +145,18 @@ def keys_of(text: str, pictures) -> list:
     return [whole(int(key), "seed") if key.isdecimal() else key for key in keys]
 
 
-def walk(checkpoint: Checkpoint, keys, look: Look, frames, fps, space, kind: str) -> list:
+def walk(checkpoint: Checkpoint, keys, look: Look, frames, fps, space, suffix: str) -> list:
     """A closed walk through the keys."""
     latents, seeds = sources_options(keys)
     options = latents or ["--seeds", ",".join(map(str, seeds))]
     options += ["--n_walk", str(len(keys)), "--walk_rows", "1", "--walk_cols", "1"]
     options += ["--frames", str(whole(frames, "frames", 1, 1000))]
     options += ["--fps", str(whole(fps, "frames a second", 1, 50))]
-    if space not in ("z", "w") or kind not in ("webp", "gif", "mp4"):
+    if space not in ("z", "w") or suffix not in ("webp", "gif", "mp4"):
         raise UserError("a walk is in z or w, and a webp, gif or mp4")
-    options += ["--space", "w" if latents else space, "--animation", kind]
-    return [*begun(checkpoint), "--only", "animation", *options, *look_options(look, checkpoint)]
+    options += ["--space", "w" if latents else space, "--animation", suffix]
+    options += look_options(look, checkpoint)
+    return [*beginning(checkpoint), "--only", "animation", *options]
 
 
 def projection(checkpoint: Checkpoint, path, steps, w_plus: bool, mse, lpips: bool) -> list:
@@ -162,7 +164,7 @@ def projection(checkpoint: Checkpoint, path, steps, w_plus: bool, mse, lpips: bo
     options = ["--step", str(whole(steps, "iterations", 1, 100_000))]
     options += ["--mse", real(mse, "weight of the pixels", 0, 1e6)]
     options += ["--w_plus"] * bool(w_plus) + ["--no_lpips"] * (not lpips)
-    return [*begun(checkpoint), str(path), *options]
+    return [*beginning(checkpoint), str(path), *options]
 
 
 def shown(script: str, command) -> str:

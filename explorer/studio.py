@@ -53,9 +53,9 @@ def parsed(parser, command):
 
 def checkpoints(folder: Path) -> dict:
     """{name: path} of a folder's, the latest iteration first."""
-    found = [p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file()]
-    found.sort(key=lambda p: (-iteration_of(p), p.name))
-    return {path.name: path for path in found}
+    paths = [p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file()]
+    paths.sort(key=lambda p: (-iteration_of(p), p.name))
+    return {path.name: path for path in paths}
 
 
 class Studio:
@@ -68,27 +68,27 @@ class Studio:
     def __init__(self, ckpt, options=()):
         self.options, self.given = tuple(options), Path(ckpt)
         self.folder = self.given if self.given.is_dir() else self.given.parent
-        found = self.checkpoints()
-        if not found:
+        paths = self.checkpoints()
+        if not paths:
             raise CheckpointError(f"{ckpt} holds no checkpoint: name one of train.py")
-        self.first = self.given.name if self.given.name in found else next(iter(found))
+        self.first = self.given.name if self.given.name in paths else next(iter(paths))
         self.networks = OrderedDict()  # (path, time, size): Network, the one used last at the end
 
     # What there is, for any thread
 
     def checkpoints(self) -> dict:
         """{name: path}, the latest iteration first."""
-        found = checkpoints(self.folder)
+        paths = checkpoints(self.folder)
         if self.given != self.folder:
-            found.setdefault(self.given.name, self.given)
-        return found
+            paths.setdefault(self.given.name, self.given)
+        return paths
 
     def path(self, name) -> Path:
         """The checkpoint of that name. Raises UserError."""
-        found = self.checkpoints()
-        if name not in found:
+        paths = self.checkpoints()
+        if name not in paths:
             raise CheckpointError(f"{self.folder} holds no checkpoint {str(name)[:80]!r}")
-        return found[name]
+        return paths[name]
 
     def pictures(self) -> list:
         """Names of the latents in results/."""
@@ -161,9 +161,9 @@ class Studio:
         upload = Path(upload)
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", upload.stem)[:40].strip("-") or "picture"
         suffix = upload.suffix.lower() if re.fullmatch(r"\.\w{1,5}", upload.suffix) else ""
-        taken = {p.stem for p in (RESULTS / "pictures").glob("*")} | set(self.pictures())
+        used = {p.stem for p in (RESULTS / "pictures").glob("*")} | set(self.pictures())
         names = (stem, *(f"{stem}-{k}" for k in range(2, 10_000)))
-        name = next(x for x in names if x not in taken and not x.isdecimal())
+        name = next(x for x in names if x not in used and not x.isdecimal())
         path = RESULTS / "pictures" / f"{name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(upload, path)

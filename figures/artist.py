@@ -131,8 +131,8 @@ class Artist:
         if self.knows_noise:
             for i, seed in enumerate(seeds):
                 for level, x in enumerate(maps):
-                    found = self.noise_of(seed, level)
-                    x[i] = x[i] if found is None else found
+                    given = self.noise_of(seed, level)
+                    x[i] = x[i] if given is None else given
         return maps
 
     def common_noise(self, seeds):

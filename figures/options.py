@@ -18,8 +18,8 @@ def seed_list(text: str):
     """Parser type: '3,7,20-29' -> the seeds."""
     wrong = f"{text[:40]!r} is no list like 3,7,20-29, of at most {MOST_IMAGES:,} seeds"
     seeds = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
+    for item in text.split(","):
+        first, dash, last = item.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise argparse.ArgumentTypeError(wrong)
         first, last = seed_number(first), seed_number(last or first)

@@ -1,6 +1,6 @@
 """From a picture back to the latent and the noise that a generator makes it from.
 
-    found = project(generator, targets, Settings(mse=1.0), step=3)
+    projection = project(generator, targets, Settings(mse=1.0), step=3)
 
 After Karras et al. 2020 (StyleGAN2, arXiv 1912.04958), appendix D, as the original's projector.py.
 The network and its gradients are Jittor's; what is optimised are a few NumPy arrays.
@@ -86,8 +86,8 @@ def learning_rate(t: float, settings: Settings) -> float:
 
 def exploration(t: float, settings: Settings) -> float:
     """What is added to w at time t, in units of w's spread."""
-    left = max(0.0, 1 - t / settings.noise_ramp) if settings.noise_ramp else 0.0
-    return settings.noise * left**2
+    fading = max(0.0, 1 - t / settings.noise_ramp) if settings.noise_ramp else 0.0
+    return settings.noise * fading**2
 
 
 def noise_penalty(x):

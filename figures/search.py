@@ -150,17 +150,17 @@ def add_search_options(p) -> None:
     defaults = Settings()
     g = p.add_argument_group("search")
 
-    def add(flag, kind, text, default=None):
+    def add(flag, parse, text, default=None):
         default = getattr(defaults, flag[2:]) if default is None else default
-        g.add_argument(flag, type=kind, default=default, help=f"{text} (default {default:g})")
+        g.add_argument(flag, type=parse, default=default, help=f"{text} (default {default:g})")
 
-    part, positive = number(float, 0.0, 1.0), number(float, 0.0)
+    share, positive = number(float, 0.0, 1.0), number(float, 0.0)
     add("--step", number(int, 1), "iterations, from 1", defaults.steps)
     add("--lr", positive, "Adam's learning rate, from 0")
-    add("--lr_rampup", part, "part of the iterations in which it rises, 0 to 1")
-    add("--lr_rampdown", part, "part of them in which it falls, 0 to 1")
+    add("--lr_rampup", share, "part of the iterations in which it rises, 0 to 1")
+    add("--lr_rampdown", share, "part of them in which it falls, 0 to 1")
     add("--noise", positive, "noise added to w at first, in units of w's spread, from 0")
-    add("--noise_ramp", part, "part of the iterations in which that fades, 0 to 1")
+    add("--noise_ramp", share, "part of the iterations in which that fades, 0 to 1")
     add("--noise_regularize", positive, "weight of what keeps noise maps noise, from 0")
     add("--mse", positive, "weight of the pixels' mean squared error beside LPIPS, from 0")
     g.add_argument("--w_plus", action="store_true", help="find a w for each level")

@@ -57,9 +57,9 @@ def single_images(artist, options):
     seeds = list(dict.fromkeys(seeds_of(options, options.images)))  # each name once
     common = notes(artist, options, "image", None)
     for i in range(0, len(seeds), options.batch):
-        part = seeds[i : i + options.batch]
-        images = to_bytes(artist.draw(artist.styles(part), artist.noise(part)))
-        for seed, image in zip(part, images):
+        batch = seeds[i : i + options.batch]
+        images = to_bytes(artist.draw(artist.styles(batch), artist.noise(batch)))
+        for seed, image in zip(batch, images):
             path = Path(options.out) / f"{seed:06d}.png"
             yield image.transpose(1, 2, 0), path, {**common, "seeds": json.dumps([seed])}
 

@@ -165,7 +165,7 @@ def test_a_shelf_holds_so_much(tmp_path, monkeypatch):
     (tmp_path / ".explore-99999999").mkdir()
     (tmp_path / f".explore-{os.getppid()}").mkdir()
     own = Shelf(tmp_path)
-    paths = [own.put("a.png", bytes(100)) for _ in range(5)]
+    paths = [own.add("a.png", bytes(100)) for _ in range(5)]
     assert not (tmp_path / ".explore-99999999").exists()
     assert (tmp_path / f".explore-{os.getppid()}").exists()
     now = time.time()
