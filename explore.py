@@ -34,8 +34,8 @@ SWEEP_EVERY, NAP = 5.0, 0.2  # seconds
 def check_gradio() -> None:
     """UsageError where Gradio cannot be used."""
     if sys.version_info[:2] < OLDEST:
-        found = "{}.{}".format(*sys.version_info)
-        raise UsageError(f"explore.py needs Python 3.10 or newer, for Gradio; this is {found}")
+        version = "{}.{}".format(*sys.version_info)
+        raise UsageError(f"explore.py needs Python 3.10 or newer, for Gradio; this is {version}")
     if importlib.util.find_spec("gradio") is None:
         raise UsageError("explore.py needs Gradio: pip install -r requirements-explore.txt")
 
@@ -87,16 +87,14 @@ def explore(args) -> int:
     """Shows the page until a signal ends it: exit code 128 + its number."""
     check_gradio()
     check_usage(args)
-    import generate
-    import projector
     from explorer.shelf import Shelf
     from explorer.studio import RESULTS, Studio
     from explorer.worker import Worker
 
-    studio, worker = Studio(generate, projector, args.ckpt, command_options(args)), Worker()
+    studio, worker = Studio(args.ckpt, command_options(args)), Worker()
     with signals.unknown_to_workers():  # who would end at Ctrl-C, and this with them
-        first = worker.submit(lambda _: studio.network(studio.first, say=print), "first")
-        network = first.result()
+        first = worker.submit(lambda _: studio.checkpoint(studio.first, say=print), "first")
+        checkpoint = first.result()
     children.let_stop()
     shelf = Shelf(RESULTS)
     os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder)  # what it keeps, uploads too
@@ -105,7 +103,7 @@ def explore(args) -> int:
         from explorer import page  # imports Gradio, which reads these
         from explorer.desk import Desk
 
-        app = page.build(Desk(studio, worker, shelf), network)
+        app = page.build(Desk(studio, worker, shelf), checkpoint)
         try:
             address = page.serve(app, args.host, args.port, args.password)
         except OSError:  # Gradio's own is longer

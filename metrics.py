@@ -19,18 +19,17 @@ import argparse
 import contextlib
 import json
 import time
-from argparse import Namespace
 from typing import NamedTuple
 
 from backend import device, terminal
 from backend.terminal import UsageError, UserError, number, seed_number
 from data.sizes import image_size
+from figures.artist import Artist
 from figures.grid import save_png
-from generate import new_artist
+from figures.network import load_network
 from quality.chart import chart
 from quality.judge import METRICS, Judge, Request, metric_list, settled
 from quality.sets import Folder, open_data
-from training.checkpoint import read_checkpoint
 
 
 class Measured(NamedTuple):
@@ -50,12 +49,10 @@ def measure(judge: Judge, path: str, args) -> Measured:
     if Path(path).is_dir():
         folder = Folder(path)
         return Measured(path, folder.size, 0, judge.measure_folder(folder))
-    options = {**vars(args), "ckpt": path, "psi_levels": None, "latents": None, "latents_are": None}
-    with contextlib.redirect_stdout(None):  # the device has been named
-        artist = new_artist(Namespace(**options))
-    size = 4 * 2**artist.step
-    images = read_checkpoint(path)["images_seen"]
-    return Measured(path, (size, size), images, judge.measure_artist(artist, args.seed))
+    network = load_network(path, args.size)
+    artist = Artist.of(network, args.psi, network.config.psi_levels, args.batch)
+    results = judge.measure_artist(artist, args.seed)
+    return Measured(path, (network.size, network.size), network.images_seen, results)
 
 
 def append_lines(measured: Measured, seconds: float, args, folder: Path) -> None:

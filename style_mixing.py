@@ -23,7 +23,9 @@ from backend import terminal
 from backend.terminal import number
 from figures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
 from figures.grid import save_png, stack
-from generate import add_image_options, new_artist, notes
+from figures.options import add_image_options
+from figures.settling import open_artist
+from figures.writing import notes
 
 
 def figure(artist, options):
@@ -41,10 +43,10 @@ def style_mixing(args) -> None:
     """Writes the figure."""
     folder = Path(args.expname) / "style_mixing" if args.expname else Path("results")
     path = folder / "style_mixing.png"
-    artist = new_artist(args)
+    artist, options = open_artist(args)
     with tqdm(unit="img", disable=None) as artist.bar:
-        pixels = stack(figure(artist, args))
-        text = notes(artist, args, "style_mixing", args.seeds or [args.seed])
+        pixels = stack(figure(artist, options))
+        text = notes(artist, options, "style_mixing", options.seeds or [options.seed])
         save_png(pixels, path, text)
         artist.bar.write(str(path))
 

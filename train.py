@@ -38,6 +38,7 @@ from backend.terminal import UsageError
 from data.batches import batches
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
+from figures.rendering import map_latents, render
 from quality.measuring import Measuring, add_measuring_options, requested
 from training import memory, signals
 from training.folder import (
@@ -84,7 +85,7 @@ def draw_latents(rng, config: Config, n: int, step: int, mix: bool):
     return latents, (int(rng.integers(step)) if mix else None)
 
 
-def mine(arrays) -> list:
+def own_part(arrays) -> list:
     """This process's part of arrays (n, ...) that were drawn for the whole batch."""
     return [np.ascontiguousarray(x[device.rank() :: device.ranks()]) for x in arrays]
 
@@ -104,11 +105,11 @@ def train_iteration(run, phase, real):
     latents, crossover = draw_latents(rng, config, n, step, mix)
     noise = draw_noise(rng, n, step, config.noise_maps)
     d_losses = run.discriminator_step(
-        phase, real, mine(latents), crossover, mine(noise), *mine([eps])
+        phase, real, own_part(latents), crossover, own_part(noise), *own_part([eps])
     )
     latents, crossover = draw_latents(rng, config, n, step, mix)
     noise = draw_noise(rng, n, step, config.noise_maps)
-    g_loss = run.generator_step(phase, mine(latents), crossover, mine(noise))
+    g_loss = run.generator_step(phase, own_part(latents), crossover, own_part(noise))
     run.average_generator(n)
     run.finish_iteration(n)
     return (*d_losses, g_loss)
@@ -120,9 +121,9 @@ def save_sample(run, phase, path) -> None:
     n = n_col * n_row
     rng = np.random.default_rng([run.config.seed, 0, SAMPLE_STREAM])
     z = rng.standard_normal((n, run.config.code_size), dtype="float32")
-    w = run.running.map_latents(z)
+    w = map_latents(run.running, z)
     noise = draw_noise(rng, n, phase.step, run.config.noise_maps)
-    images = run.running.render(w, noise, phase.step, phase.alpha)
+    images = render(run.running, w, noise, phase.step, phase.alpha)
     check_finite({path.name: images}, run.iteration)
     with writing(path):
         save_grid(images, path, n_col, MARK)

@@ -42,14 +42,16 @@ def command(args, folder):
 def our_seconds(args):
     """{"alone", "written": [seconds of all images]}"""
     turns.load_jittor(args)
-    import generate
+    from figures.options import figure_parser
+    from figures.settling import open_artist, settle
+    from figures.writing import write_images
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "random.model")
         save_network(path, args.channel_max)
-        options = generate.parser().parse_args([str(path), *command(args, folder)])
-        artist = generate.new_artist(options)
-        generate.settle(options, artist)
+        typed = figure_parser().parse_args([str(path), *command(args, folder)])
+        artist, options = open_artist(typed)
+        options = settle(options, artist)
 
         def alone():
             for i in range(0, args.images, args.batch):
@@ -57,7 +59,7 @@ def our_seconds(args):
                 artist.draw(artist.styles(seeds), artist.noise(seeds))
 
         def written():
-            generate.write_images(artist, options)
+            write_images(artist, options)
 
         artist.draw(artist.styles(range(args.batch)), artist.noise(range(args.batch)))
         taken = {"alone": [], "written": []}

@@ -18,8 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend import device  # noqa: E402
 from backend.terminal import number  # noqa: E402
-from data.sizes import SIZES, step_of  # noqa: E402
+from data.sizes import SIZES  # noqa: E402
+from figures.network import load_network  # noqa: E402
 from figures.projection import Settings, project, psnr, style_statistics  # noqa: E402
+from figures.rendering import map_latents, render  # noqa: E402
 
 DIFFERENCE = 1e-3  # of w, for the derivative
 
@@ -33,7 +35,7 @@ def derivative(generator, w, noise, step, alpha):
     moves = DIFFERENCE * np.eye(w.shape[1], dtype="float32")
     codes = np.concatenate([w + moves, w - moves])
     maps = [np.repeat(x, len(codes), axis=0) for x in noise]
-    images = generator.render(codes, maps, step, alpha).reshape(2, w.shape[1], -1)
+    images = render(generator, codes, maps, step, alpha).reshape(2, w.shape[1], -1)
     return ((images[0] - images[1]) / (2 * DIFFERENCE)).T
 
 
@@ -47,13 +49,12 @@ def main() -> None:
     p.add_argument("--steps", type=count, default=300, help="iterations (default 300)")
     args = p.parse_args()
     device.load("auto", say=print)
-    from training.run import load_generator
-
-    generator, _, size, alpha = load_generator(args.ckpt)
-    step, rng = step_of(size), np.random.default_rng(5)
-    w = generator.map_latents(rng.standard_normal((args.images, generator.code_dim), "float32"))
+    network = load_network(args.ckpt)
+    generator, step, alpha = network.generator, network.step, network.alpha
+    rng = np.random.default_rng(5)
+    w = map_latents(generator, rng.standard_normal((args.images, generator.code_dim), "float32"))
     noise = draw_noise(rng, args.images, step)
-    images, (mean, _) = generator.render(w, noise, step, alpha), style_statistics(generator)
+    images, (mean, _) = render(generator, w, noise, step, alpha), style_statistics(generator)
     found = project(generator, images, Settings(steps=args.steps, mse=1.0), step, alpha)
 
     start = np.linalg.norm(mean - w, axis=1)
@@ -64,7 +65,7 @@ def main() -> None:
     slopes = derivative(generator, w[:1], first, step, alpha)
     values = np.linalg.svd(slopes, compute_uv=False)
     print(f"singular values: {values[0]:.3g} to {values[-1]:.3g}")
-    other = generator.render(w[:1], draw_noise(rng, 1, step), step, alpha)
+    other = render(generator, w[:1], draw_noise(rng, 1, step), step, alpha)
     moved = np.linalg.lstsq(slopes, (other - images[:1]).reshape(-1), rcond=1e-6)[0]
     print(f"w moved by other noise: {np.linalg.norm(moved) / start[0]:.3f}")
 

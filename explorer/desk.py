@@ -33,13 +33,13 @@ class Desk:
     def __init__(self, studio, worker, shelf):
         self.studio, self.worker, self.shelf = studio, worker, shelf
 
-    async def watched(self, request, tab: str, task, kind: int = SHORT):
+    async def watched(self, request, tab: str, task, length: int = SHORT):
         """Has task(pause) done. Yields now and then meanwhile, and last a tuple of what came of it:
         () if something newer of that window and tab was faster, or it was stopped. Raises gr.Error.
         """
         future = None
         try:
-            future = self.worker.submit(task, (request.session_hash, tab), kind)
+            future = self.worker.submit(task, (request.session_hash, tab), length)
             waited = asyncio.wrap_future(future)
             while not (await asyncio.wait([waited], timeout=GLANCE))[0]:
                 yield None
@@ -50,11 +50,11 @@ class Desk:
             if future is not None and not future.done():  # the window was closed
                 self.stop(request, tab)
 
-    async def ask(self, request, tab: str, task, kind: int = SHORT, glance=None):
+    async def ask(self, request, tab: str, task, length: int = SHORT, glance=None):
         """The same tuple, at the end. glance: called now and then meanwhile."""
-        async for found in self.watched(request, tab, task, kind):
-            if found is not None:
-                return found
+        async for results in self.watched(request, tab, task, length):
+            if results is not None:
+                return results
             if glance is not None:
                 glance()
 
@@ -65,9 +65,10 @@ class Desk:
         """(path, command line) of one image, as a gr.Image and a text show them. recipe: called by
         the worker with the studio, returns the command.
         """
-        found = await self.ask(request, tab, lambda _: self.studio.picture(recipe(self.studio)))
-        for made in found:
-            return self.shelf.put(made.name, made.png), recipes.shown("generate.py", made.command)
+        results = await self.ask(request, tab, lambda _: self.studio.picture(recipe(self.studio)))
+        for image in results:
+            command = recipes.shown("generate.py", image.command)
+            return self.shelf.add(image.name, image.png), command
         return gr.skip(), gr.skip()
 
     async def pictures(self, request, tab: str, wanted_of, progress=None, lenient=False):
@@ -77,27 +78,27 @@ class Desk:
         gives the command for each). progress: called with (done, of all) now and then. lenient:
         leaves out what cannot be drawn, unless that is everything.
         """
-        seen = deque([(0, 1)], maxlen=1)
+        done = deque([(0, 1)], maxlen=1)
 
         def task(pause):
             wanted, command_of = wanted_of(self.studio)
-            made, problem = [], None
-            for i, one in enumerate(wanted):
+            images, problem = [], None
+            for i, caption in enumerate(wanted):
                 try:
-                    made.append((str(one), self.studio.picture(command_of(one))))
+                    images.append((str(caption), self.studio.picture(command_of(caption))))
                 except UserError as e:
                     if not lenient:
                         raise
                     problem = e
-                seen.append((i + 1, len(wanted)))
+                done.append((i + 1, len(wanted)))
                 if pause():
                     return []
-            if problem and not made:
+            if problem and not images:
                 raise problem
-            return made
+            return images
 
-        glance = None if progress is None else lambda: progress(seen[0])
-        found = await self.ask(request, tab, task, MIDDLE, glance)
-        for made in found:
-            return [(self.shelf.put(picture.name, picture.png), name) for name, picture in made]
+        glance = None if progress is None else lambda: progress(done[0])
+        results = await self.ask(request, tab, task, MIDDLE, glance)
+        for images in results:
+            return [(self.shelf.add(image.name, image.png), caption) for caption, image in images]
         return gr.skip()

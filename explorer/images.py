@@ -25,8 +25,8 @@ class Tab:
     `choices` of pictures: what changes with the checkpoint or with what was found.
     """
 
-    def __init__(self, network):
-        self.network = network  # of the checkpoint that is shown first
+    def __init__(self, checkpoint):
+        self.checkpoint = checkpoint  # shown first
         self.controls, self.shown, self.psi, self.choices = [], [], [], []
 
     def seed(self, label: str, value: int = 0, least: int = 0):
@@ -42,9 +42,9 @@ class Tab:
 
     def look(self) -> list:
         """The controls of a Look."""
-        psi = gr.Slider(-2, 2, self.network.psi, step=0.05, label="psi (truncation)")
+        psi = gr.Slider(-2, 2, self.checkpoint.psi, step=0.05, label="psi (truncation)")
         self.psi.append(psi)
-        levels = level("truncated up to level", self.network.psi_levels)
+        levels = level("truncated up to level", self.checkpoint.psi_levels)
         noise_seed = self.seed("noise seed (-1: the image's own)", -1, -1)
         strength = gr.Slider(0, 5, 1, step=0.1, label="noise strength")
         return [psi, levels, noise_seed, strength]
@@ -81,9 +81,9 @@ def gallery(label: str, columns: int, height=None):
     return gr.Gallery(label=label, columns=columns, height=height, **more)
 
 
-def sample(desk, ckpt, network) -> Tab:
+def sample(desk, ckpt, checkpoint) -> Tab:
     """One image, and those of its neighbours to choose from."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     with gr.Row():
         with gr.Column():
             seed, picture = tab.seed("seed"), tab.picture(desk)
@@ -96,7 +96,7 @@ def sample(desk, ckpt, network) -> Tab:
     async def show(request: gr.Request, name, seed, picture, *look):
         def recipe(studio):
             chosen = recipes.source(seed, picture, studio.pictures())
-            return recipes.single(studio.network(name), chosen, Look(*look))
+            return recipes.single(studio.checkpoint(name), chosen, Look(*look))
 
         return await desk.picture(request, "sample", recipe)
 
@@ -111,10 +111,10 @@ def sample(desk, ckpt, network) -> Tab:
         progress=gr.Progress(),  # noqa: B008
     ):
         def wanted_of(studio):
-            network, look = studio.network(name), Look(psi, levels, noise, strength)
+            checkpoint, look = studio.checkpoint(name), Look(psi, levels, noise, strength)
             first = recipes.whole(seed, "seed", 0, MOST_SEED - NEIGHBOURS) + 1
             seeds = range(first, first + NEIGHBOURS)
-            return seeds, lambda near: recipes.single(network, near, look)
+            return seeds, lambda near: recipes.single(checkpoint, near, look)
 
         return await desk.pictures(request, "neighbours", wanted_of, progress)
 
@@ -128,14 +128,14 @@ def sample(desk, ckpt, network) -> Tab:
     return tab
 
 
-def mix(desk, ckpt, network) -> Tab:
+def mix(desk, ckpt, checkpoint) -> Tab:
     """Coarse, middle and fine styles, each of a seed or picture of its own."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     sources, tab.rows = [], {}
     with gr.Row():
         with gr.Column():
             for i, (name, span) in enumerate(SPANS.items()):
-                with gr.Row(visible=name in recipes.bands(network)) as tab.rows[name]:
+                with gr.Row(visible=name in recipes.bands(checkpoint)) as tab.rows[name]:
                     sources += [tab.seed(f"{name} ({span}): seed", i), tab.picture(desk)]
             look = tab.look()
         with gr.Column():
@@ -145,7 +145,7 @@ def mix(desk, ckpt, network) -> Tab:
         def recipe(studio):
             known, pairs = studio.pictures(), zip(values[:6:2], values[1:6:2])
             chosen = [recipes.source(seed, picture, known) for seed, picture in pairs]
-            return recipes.mixed(studio.network(name), chosen, Look(*values[6:]))
+            return recipes.mixed(studio.checkpoint(name), chosen, Look(*values[6:]))
 
         return await desk.picture(request, "mix", recipe)
 
@@ -153,9 +153,9 @@ def mix(desk, ckpt, network) -> Tab:
     return tab
 
 
-def directions(desk, ckpt, network) -> Tab:
+def directions(desk, ckpt, checkpoint) -> Tab:
     """An image moved along the principal components of w."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     with gr.Row():
         with gr.Column():
             seed, picture = tab.seed("seed"), tab.picture(desk)
@@ -173,7 +173,7 @@ def directions(desk, ckpt, network) -> Tab:
         def recipe(studio):
             chosen = recipes.source(seed, picture, studio.pictures())
             look, far = Look(*values[SLIDERS:]), values[:SLIDERS]
-            return recipes.moved(studio.network(name), chosen, look, far, (first, last))
+            return recipes.moved(studio.checkpoint(name), chosen, look, far, (first, last))
 
         return await desk.picture(request, "directions", recipe)
 
@@ -183,17 +183,17 @@ def directions(desk, ckpt, network) -> Tab:
         def task(pause):
             return desk.studio.directions(name, pause)
 
-        for found in await desk.ask(request, "find", task, MIDDLE):
-            if found is not None:
-                parts = [100 * x for x in found.parts[:SLIDERS]]
-                parts += [None] * (SLIDERS - len(parts))
-                return [label(i, part) for i, part in enumerate(parts)]
+        for principal in await desk.ask(request, "find", task, MIDDLE):
+            if principal is not None:
+                percents = [100 * share for share in principal.shares[:SLIDERS]]
+                percents += [None] * (SLIDERS - len(percents))
+                return [label(i, percent) for i, percent in enumerate(percents)]
         return [gr.skip()] * SLIDERS
 
-    def label(i, part):
-        if part is None:
+    def label(i, percent):
+        if percent is None:
             return gr.update(visible=False)
-        return gr.update(label=f"direction {i} ({part:.1f} % of the variance)", visible=True)
+        return gr.update(label=f"direction {i} ({percent:.1f} % of the variance)", visible=True)
 
     tab.find, tab.steps = find, steps
     tab.show, tab.name = show, "directions"

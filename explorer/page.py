@@ -17,24 +17,24 @@ CSS = """
 """
 
 
-def build(desk, network) -> gr.Blocks:
-    """The app. network: of the checkpoint that is shown first."""
+def build(desk, checkpoint) -> gr.Blocks:
+    """The app. checkpoint: the one that is shown first, a `recipes.Checkpoint`."""
     with gr.Blocks(title="StyleGAN", analytics_enabled=False) as app:
-        found = list(desk.studio.checkpoints())
+        names = list(desk.studio.checkpoints())
         more = {"label": "checkpoint", "allow_custom_value": True}  # there may be others soon
-        ckpt = gr.Dropdown(found, value=desk.studio.first, **more)
+        ckpt = gr.Dropdown(names, value=desk.studio.first, **more)
         with gr.Tab("Sample"):
-            sample = images.sample(desk, ckpt, network)
+            sample = images.sample(desk, ckpt, checkpoint)
         with gr.Tab("Mix") as second:
-            mix = images.mix(desk, ckpt, network)
+            mix = images.mix(desk, ckpt, checkpoint)
         with gr.Tab("Directions") as third:
-            directions = images.directions(desk, ckpt, network)
+            directions = images.directions(desk, ckpt, checkpoint)
         with gr.Tab("Walk") as fourth:
-            walk = works.walk(desk, ckpt, network)
+            walk = works.walk(desk, ckpt, checkpoint)
         with gr.Tab("Picture"):
-            picture = works.picture(desk, ckpt, network)
+            picture = works.picture(desk, ckpt, checkpoint)
         with gr.Tab("Checkpoints"):
-            works.checkpoints(desk, ckpt, network)
+            works.checkpoints(desk, ckpt, checkpoint)
         follow(sample, app.load)
         for place, tab in ((second, mix), (third, directions), (fourth, walk)):
             follow(tab, place.select)
@@ -57,16 +57,16 @@ def follow(tab, *events) -> None:
 
 def fit(desk, ckpt, tabs, rows, steps) -> None:
     """Lets the controls be what another checkpoint wants, and then shows it. rows: of the bands
-    that are mixed; steps: along directions, whose parts are not known yet.
+    that are mixed; steps: along directions, whose shares are not known yet.
     """
     psis = [field for tab in tabs for field in tab.psi]
     fields = [*psis, *rows.values(), *steps]
 
     async def settle(request: gr.Request, name):
-        for network in await desk.ask(request, "fit", lambda _: desk.studio.network(name)):
-            shown = bands(network)
+        for checkpoint in await desk.ask(request, "fit", lambda _: desk.studio.checkpoint(name)):
+            shown = bands(checkpoint)
             return [
-                *(gr.update(value=network.psi) for _ in psis),
+                *(gr.update(value=checkpoint.psi) for _ in psis),
                 *(gr.update(visible=band in shown) for band in rows),
                 *(gr.update(label=f"direction {i}", visible=True) for i in range(len(steps))),
             ]

@@ -17,7 +17,7 @@ MOST_KEYS = 16  # of a walk
 OWN = -1  # for a noise seed: each image's own noise
 
 
-class Network(NamedTuple):
+class Checkpoint(NamedTuple):
     """What the page has to know of a checkpoint."""
 
     path: str
@@ -75,12 +75,12 @@ def sources_options(sources):
     return ["--latents", *items], list(range(len(items)))
 
 
-def look_options(look: Look, network: Network) -> list:
-    psi = network.psi if look.psi is None else look.psi
+def look_options(look: Look, checkpoint: Checkpoint) -> list:
+    psi = checkpoint.psi if look.psi is None else look.psi
     options = ["--psi", real(psi, "psi", -5, 5)]
-    usual = min(network.psi_levels, network.step)
+    usual = min(checkpoint.psi_levels, checkpoint.step)
     levels = usual if look.psi_levels is None else whole(look.psi_levels, "up to level", 0, 8)
-    if min(levels, network.step) != usual:
+    if min(levels, checkpoint.step) != usual:
         options += ["--psi_levels", str(levels)]
     if look.noise_seed != OWN:
         options += ["--noise_seed", str(whole(look.noise_seed, "noise seed"))]
@@ -89,52 +89,54 @@ def look_options(look: Look, network: Network) -> list:
     return options
 
 
-def begun(network: Network) -> list:
-    return [network.path, *network.options]
+def beginning(checkpoint: Checkpoint) -> list:
+    """Of every command with a checkpoint."""
+    return [checkpoint.path, *checkpoint.options]
 
 
-def single(network: Network, source, look: Look, more=()) -> list:
+def single(checkpoint: Checkpoint, source, look: Look, more=()) -> list:
     """One image."""
     latents, seeds = sources_options([source])
-    seed = [] if latents else ["--seed", str(seeds[0])]
-    return [*begun(network), "--images", "1", *seed, *latents, *look_options(look, network), *more]
+    options = latents or ["--seed", str(seeds[0])]
+    options = [*options, *look_options(look, checkpoint), *more]
+    return [*beginning(checkpoint), "--images", "1", *options]
 
 
-def bands(network: Network) -> dict:
+def bands(checkpoint: Checkpoint) -> dict:
     """Those of LEVELS that its images have."""
-    return {name: levels for name, levels in LEVELS.items() if levels[0] <= network.step}
+    return {name: levels for name, levels in LEVELS.items() if levels[0] <= checkpoint.step}
 
 
-def mixed(network: Network, sources, look: Look) -> list:
+def mixed(checkpoint: Checkpoint, sources, look: Look) -> list:
     """One image whose coarse, middle and fine styles are those of sources; of the first is the
     noise. Bands that the images lack are left out.
     """
-    names = list(bands(network))
+    names = list(bands(checkpoint))
     latents, (first, *others) = sources_options(sources[: len(names)])
     options = latents or ["--seed", str(first)]
     if others:
-        parts = (f"{name}:{seed}" for name, seed in zip(names[1:], others))
-        options = [*options, "--mix", ",".join(parts)]
-    return [*begun(network), "--images", "1", *options, *look_options(look, network)]
+        mixed_levels = (f"{name}:{seed}" for name, seed in zip(names[1:], others))
+        options = [*options, "--mix", ",".join(mixed_levels)]
+    return [*beginning(checkpoint), "--images", "1", *options, *look_options(look, checkpoint)]
 
 
-def moved(network: Network, source, look: Look, steps, levels) -> list:
+def moved(checkpoint: Checkpoint, source, look: Look, steps, levels) -> list:
     """One image moved by steps, in standard deviations, along the directions 0, 1 ... of w, on
     levels (first, last).
     """
     first, last = (whole(x, "level", 0, 8) for x in levels)
     if first > last:
         raise UserError(f"levels {first} to {last}: the first is above the last")
-    band = "" if (first, last >= network.step) == (0, True) else f":{first}-{last}"
-    parts = [
+    band = "" if (first, last >= checkpoint.step) == (0, True) else f":{first}-{last}"
+    moves = [
         f"{i}:{real(far, f'direction {i}', -100, 100)}{band}" for i, far in enumerate(steps) if far
     ]
-    return single(network, source, look, ["--directions", ",".join(parts)] if parts else [])
+    return single(checkpoint, source, look, ["--directions", ",".join(moves)] if moves else [])
 
 
 def keys_of(text: str, pictures) -> list:
     """'3, 17, me' -> [3, 17, 'me']: seeds and names of pictures. Raises UserError."""
-    keys = [part.strip() for part in str(text)[:1000].split(",") if part.strip()]
+    keys = [key.strip() for key in str(text)[:1000].split(",") if key.strip()]
     if not 1 <= len(keys) <= MOST_KEYS:
         raise UserError(f"a walk goes through 1 to {MOST_KEYS} latents: seeds like 3, 17, 40")
     unknown = [key for key in keys if not key.isdecimal() and key not in pictures]
@@ -143,25 +145,26 @@ def keys_of(text: str, pictures) -> list:
     return [whole(int(key), "seed") if key.isdecimal() else key for key in keys]
 
 
-def walk(network: Network, keys, look: Look, frames, fps, space, kind: str) -> list:
+def walk(checkpoint: Checkpoint, keys, look: Look, frames, fps, space, suffix: str) -> list:
     """A closed walk through the keys."""
     latents, seeds = sources_options(keys)
     options = latents or ["--seeds", ",".join(map(str, seeds))]
     options += ["--n_walk", str(len(keys)), "--walk_rows", "1", "--walk_cols", "1"]
     options += ["--frames", str(whole(frames, "frames", 1, 1000))]
     options += ["--fps", str(whole(fps, "frames a second", 1, 50))]
-    if space not in ("z", "w") or kind not in ("webp", "gif", "mp4"):
+    if space not in ("z", "w") or suffix not in ("webp", "gif", "mp4"):
         raise UserError("a walk is in z or w, and a webp, gif or mp4")
-    options += ["--space", "w" if latents else space, "--animation", kind]
-    return [*begun(network), "--only", "animation", *options, *look_options(look, network)]
+    options += ["--space", "w" if latents else space, "--animation", suffix]
+    options += look_options(look, checkpoint)
+    return [*beginning(checkpoint), "--only", "animation", *options]
 
 
-def projection(network: Network, path, steps, w_plus: bool, mse, lpips: bool) -> list:
+def projection(checkpoint: Checkpoint, path, steps, w_plus: bool, mse, lpips: bool) -> list:
     """The search for a picture's latent."""
     options = ["--step", str(whole(steps, "iterations", 1, 100_000))]
     options += ["--mse", real(mse, "weight of the pixels", 0, 1e6)]
     options += ["--w_plus"] * bool(w_plus) + ["--no_lpips"] * (not lpips)
-    return [*begun(network), str(path), *options]
+    return [*beginning(checkpoint), str(path), *options]
 
 
 def shown(script: str, command) -> str:

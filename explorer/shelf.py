@@ -22,7 +22,7 @@ class Shelf:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.count = 0
 
-    def put(self, name: str, content: bytes) -> str:
+    def add(self, name: str, content: bytes) -> str:
         """A file of that name; its path."""
         self.count += 1
         folder = self.folder / f"{self.count:08d}"
@@ -32,18 +32,18 @@ class Shelf:
 
     def sweep(self, now: float) -> None:
         """Removes the oldest, until the others fit into MOST_BYTES."""
-        found = []
+        files = []
         for path in self.folder.rglob("*"):
             with contextlib.suppress(OSError):
                 if path.is_file():
-                    found.append((path.stat().st_mtime, path.stat().st_size, path))
-        left = sum(size for _, size, _ in found)
-        for time, size, path in sorted(found):
-            if left <= MOST_BYTES or now - time < YOUNG:
+                    files.append((path.stat().st_mtime, path.stat().st_size, path))
+        total = sum(size for _, size, _ in files)
+        for time, size, path in sorted(files):
+            if total <= MOST_BYTES or now - time < YOUNG:
                 return
             with contextlib.suppress(OSError):
                 path.unlink()
-                left -= size
+                total -= size
                 path.parent.rmdir()
 
     def remove(self) -> None:

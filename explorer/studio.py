@@ -1,5 +1,5 @@
-"""Everything that is computed for the page, on the worker's thread: command lines to bytes, by the
-functions of generate.py and projector.py, with the networks kept in memory.
+"""Everything that is computed for the page, on the worker's thread: command lines to bytes, by what
+generate.py and projector.py do too, with the networks kept in memory.
 """
 
 import io
@@ -13,13 +13,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from backend.terminal import UsageError
-from explorer.recipes import RESULTS, Network
-from figures import directions
+from explorer.recipes import RESULTS, Checkpoint
+from figures import directions, search
 from figures.animation import save_animation
+from figures.artist import mean_of_styles
 from figures.changes import change
 from figures.figures import animation
 from figures.grid import encode_png, make_grid
+from figures.network import Network, open_network
+from figures.options import check_usage, figure_parser
 from figures.projection import read_target
+from figures.settling import open_artist, settle, with_network
+from figures.writing import single_images
 from formats.files import CheckpointError
 from training.history import iteration_of
 
@@ -36,13 +41,6 @@ class Picture(NamedTuple):
     command: list
 
 
-class Loaded(NamedTuple):
-    """What load_network finds, and notes of it."""
-
-    found: tuple  # generator, config, step, alpha
-    noted: dict
-
-
 def parsed(parser, command):
     """A command's options. Raises UsageError where the parser would end the program."""
 
@@ -55,43 +53,42 @@ def parsed(parser, command):
 
 def checkpoints(folder: Path) -> dict:
     """{name: path} of a folder's, the latest iteration first."""
-    found = [p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file()]
-    found.sort(key=lambda p: (-iteration_of(p), p.name))
-    return {path.name: path for path in found}
+    paths = [p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file()]
+    paths.sort(key=lambda p: (-iteration_of(p), p.name))
+    return {path.name: path for path in paths}
 
 
 class Studio:
     """Checkpoints, asked by command lines.
 
-    scripts: the modules generate and projector, for no room may import them. ckpt: a checkpoint, or
-    a folder of them; options: those that every command has, like --size. Raises UserError.
+    ckpt: a checkpoint, or a folder of them; options: those that every command has, like --size.
+    Raises UserError.
     """
 
-    def __init__(self, generate, projector, ckpt, options=()):
-        self.generate, self.projector, self.options = generate, projector, tuple(options)
-        self.given = Path(ckpt)
+    def __init__(self, ckpt, options=()):
+        self.options, self.given = tuple(options), Path(ckpt)
         self.folder = self.given if self.given.is_dir() else self.given.parent
-        found = self.checkpoints()
-        if not found:
+        paths = self.checkpoints()
+        if not paths:
             raise CheckpointError(f"{ckpt} holds no checkpoint: name one of train.py")
-        self.first = self.given.name if self.given.name in found else next(iter(found))
-        self.loaded = OrderedDict()  # (path, time, size): Loaded, the one used last at the end
+        self.first = self.given.name if self.given.name in paths else next(iter(paths))
+        self.networks = OrderedDict()  # (path, time, size): Network, the one used last at the end
 
     # What there is, for any thread
 
     def checkpoints(self) -> dict:
         """{name: path}, the latest iteration first."""
-        found = checkpoints(self.folder)
+        paths = checkpoints(self.folder)
         if self.given != self.folder:
-            found.setdefault(self.given.name, self.given)
-        return found
+            paths.setdefault(self.given.name, self.given)
+        return paths
 
     def path(self, name) -> Path:
         """The checkpoint of that name. Raises UserError."""
-        found = self.checkpoints()
-        if name not in found:
+        paths = self.checkpoints()
+        if name not in paths:
             raise CheckpointError(f"{self.folder} holds no checkpoint {str(name)[:80]!r}")
-        return found[name]
+        return paths[name]
 
     def pictures(self) -> list:
         """Names of the latents in results/."""
@@ -99,68 +96,64 @@ class Studio:
 
     # What the worker does
 
-    def load(self, args, say=None) -> tuple:
-        """As generate.load_network, but once for each checkpoint."""
+    def load(self, args, say=None) -> Network:
+        """As `open_network`, but once for each checkpoint; it then knows its mean style."""
         path = Path(args.ckpt)
         key = str(path), path.stat().st_mtime_ns, args.size
-        if key not in self.loaded:
-            while len(self.loaded) >= NETWORKS_KEPT:
-                self.loaded.popitem(last=False)
-            found = self.generate.load_network(args, say=say)
-            noted = {name: getattr(args, name) for name in ("size", "alpha", "checksum")}
-            self.loaded[key] = Loaded(found, noted)
-        self.loaded.move_to_end(key)
-        found, noted = self.loaded[key]
-        vars(args).update(noted)
-        return found
+        if key not in self.networks:
+            while len(self.networks) >= NETWORKS_KEPT:
+                self.networks.popitem(last=False)
+            network = open_network(args, say=say)
+            if network.mean_style is None:
+                network = network._replace(mean_style=mean_of_styles(network.generator))
+            self.networks[key] = network
+        self.networks.move_to_end(key)
+        return self.networks[key]
 
-    def network(self, name, say=None) -> Network:
-        """What the page has to know of a checkpoint. say: see load_network."""
+    def checkpoint(self, name, say=None) -> Checkpoint:
+        """What the page has to know of a checkpoint. say: see `open_network`."""
         path = str(self.path(name))
-        args = parsed(self.generate.parser(), [path, *self.options])
-        _, config, step, _ = self.load(args, say)
-        return Network(path, step, config.psi, config.psi_levels, self.options)
+        network = self.load(parsed(figure_parser(), [path, *self.options]), say)
+        usual = network.config
+        return Checkpoint(path, network.step, usual.psi, usual.psi_levels, self.options)
 
     def ready(self, command):
-        """(artist, options) of a command line of generate.py."""
-        args = parsed(self.generate.parser(), command)
-        self.generate.check_usage(args)
-        artist = self.generate.new_artist(args, load=self.load)
-        artist.generator.stored_mean = artist.mean_style  # found once
-        change(args, artist, DIRECTIONS)
-        self.generate.settle(args, artist)
-        return artist, args
+        """(artist, settled options) of a command line of generate.py."""
+        args = parsed(figure_parser(), command)
+        check_usage(args)
+        artist, options = open_artist(args, self.load)
+        change(options, artist, DIRECTIONS)
+        return artist, settle(options, artist)
 
     def picture(self, command) -> Picture:
         """The image that generate.py writes as `--images 1`."""
-        artist, args = self.ready(command)
-        args.out = args.out or str(RESULTS / "images")
-        ((pixels, path, text),) = self.generate.single_images(artist, args)
+        artist, options = self.ready(command)
+        ((pixels, path, text),) = single_images(artist, options)
         file, name = io.BytesIO(), path.stem
         encode_png(pixels, file, text)
-        if args.latents:
-            name = "-".join(Path(str(item)).stem for item in args.latents)
+        if options.latents:
+            name = "-".join(Path(str(item)).stem for item in options.latents)
         return Picture(f"{name[:60]}.png", file.getvalue(), command)
 
     def directions(self, name, pause):
         """figures.directions.Directions of a checkpoint; None if it was stopped."""
-        args = parsed(self.generate.parser(), [self.network(name).path, *self.options])
-        generator, *_ = self.load(args)
-        return directions.of(generator, args.checksum, DIRECTIONS, pause)
+        path = str(self.path(name))
+        network = self.load(parsed(figure_parser(), [path, *self.options]))
+        return directions.of(network.generator, network.checksum, DIRECTIONS, pause)
 
     def walk(self, command, pause, report):
         """Writes the animation that generate.py writes, under a free name in results/: its path;
         None if it was stopped. report: called with (frames drawn, frames in all).
         """
-        artist, args = self.ready(command)
+        artist, options = self.ready(command)
         frames = []
-        for images in animation(artist, args):
-            frames.append(Image.fromarray(make_grid(images, args.walk_cols)))
-            report((len(frames), args.frames))
+        for images in animation(artist, options):
+            frames.append(Image.fromarray(make_grid(images, options.walk_cols)))
+            report((len(frames), options.frames))
             if pause():
                 return None
-        path = free("walk", f".{args.animation}")
-        save_animation(frames, path, args.fps)
+        path = free("walk", f".{options.animation}")
+        save_animation(frames, path, options.fps)
         return path
 
     def keep(self, upload) -> Path:
@@ -168,9 +161,9 @@ class Studio:
         upload = Path(upload)
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", upload.stem)[:40].strip("-") or "picture"
         suffix = upload.suffix.lower() if re.fullmatch(r"\.\w{1,5}", upload.suffix) else ""
-        taken = {p.stem for p in (RESULTS / "pictures").glob("*")} | set(self.pictures())
+        used = {p.stem for p in (RESULTS / "pictures").glob("*")} | set(self.pictures())
         names = (stem, *(f"{stem}-{k}" for k in range(2, 10_000)))
-        name = next(x for x in names if x not in taken and not x.isdecimal())
+        name = next(x for x in names if x not in used and not x.isdecimal())
         path = RESULTS / "pictures" / f"{name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(upload, path)
@@ -180,23 +173,26 @@ class Studio:
         """Does what projector.py does for one picture: what it says of it; None if it was stopped,
         and then nothing is written. report: called with each Progress.
         """
-        args = parsed(self.projector.parser(), command)
-        self.projector.check_usage(args)
-        weights = self.projector.lpips_weights(args)
-        network = self.load(args)
-        lpips = self.projector.load_lpips(weights)
-        (path,) = args.paths
-        targets = read_target(path, args.size)[None]
+        options = search.with_paths(parsed(search.projector_parser(), command))
+        search.check_usage(options)
+        weights = search.lpips_weights(options)
+        network = self.load(options)
+        from quality.lpips import load_lpips  # imports Jittor
 
-        def watch(seen):
-            report(seen)
+        lpips, options = load_lpips(weights), with_network(options, network)
+        (path,) = options.paths
+        targets = read_target(path, options.size)[None]
+
+        def watch(progress):
+            report(progress)
             return pause()
 
         bar = tqdm(disable=True)
-        found, film = self.projector.search(args, network, targets, lpips, bar, watch)
-        if found.iterations < args.step:
+        projection, film = search.search(options, network, targets, lpips, bar, watch)
+        if projection.iterations < options.step:
             return None
-        return self.projector.write(args, path, Path(path).stem, 0, targets, found, film)
+        name = Path(path).stem
+        return search.save_projection(options, path, name, 0, targets, projection, film)
 
 
 def free(stem: str, suffix: str) -> Path:

@@ -15,14 +15,14 @@ from concurrent.futures import Future
 from backend.terminal import UserError
 
 SHORT, MIDDLE, LONG = range(3)  # an image; some dozens of them; a search
-MOST_WAITING = 64  # keys of each kind
+MOST_WAITING = 64  # keys of each length
 
 
 class Job:
     """A task and what comes of it."""
 
-    def __init__(self, task, key, kind: int):
-        self.task, self.key, self.kind, self.future = task, key, kind, Future()
+    def __init__(self, task, key, length: int):
+        self.task, self.key, self.length, self.future = task, key, length, Future()
         self.stopped = threading.Event()  # it is to end soon
 
     def run(self, pause) -> None:
@@ -46,15 +46,15 @@ class Worker:
         self.running, self.ending = [], False
         threading.Thread(target=self.work, name="worker", daemon=True).start()
 
-    def submit(self, task, key, kind: int = SHORT) -> Future:
+    def submit(self, task, key, length: int = SHORT) -> Future:
         """Has task(pause) done. The future of an older one that waits under that key is cancelled,
         and the new one has its place; one that is not short and under way is stopped. Between its
         steps it calls pause(), which returns True when it is to end. Raises UserError when too much
         waits.
         """
-        job = Job(task, key, kind)
+        job = Job(task, key, length)
         with self.changed:
-            waiting = self.waiting[kind]
+            waiting = self.waiting[length]
             if self.ending:
                 raise UserError("this program is about to end")
             if key in waiting:
@@ -67,10 +67,10 @@ class Worker:
         return job.future
 
     def stop_running(self, key) -> bool:
-        found = [job for job in self.running if job.key == key]
-        for job in found:
+        stopped = [job for job in self.running if job.key == key]
+        for job in stopped:
             job.stopped.set()
-        return bool(found)
+        return bool(stopped)
 
     def stop(self, key) -> bool:
         """Ends what waits or runs under a key. Whether there was anything."""
@@ -80,11 +80,11 @@ class Worker:
                 job.future.cancel()
             return self.stop_running(key) or bool(dropped)
 
-    def run_shorter(self, kind: int) -> None:
-        """Does all that waits and is shorter than that kind, the shortest first."""
+    def run_shorter(self, length: int) -> None:
+        """Does all that waits and is shorter than that, the shortest first."""
         while True:
             with self.changed:
-                shorter = [waiting for waiting in self.waiting[:kind] if waiting]
+                shorter = [waiting for waiting in self.waiting[:length] if waiting]
                 if not shorter or self.ending:
                     return
                 job = shorter[0].popitem(last=False)[1]
@@ -95,7 +95,7 @@ class Worker:
                 self.changed.notify_all()
 
     def pause(self, job: Job) -> bool:
-        self.run_shorter(job.kind)
+        self.run_shorter(job.length)
         return job.stopped.is_set()
 
     def work(self) -> None:

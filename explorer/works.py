@@ -16,9 +16,9 @@ from figures.grid import encode_png, to_bytes
 MOST_CHECKPOINTS = 16  # compared
 
 
-def walk(desk, ckpt, network) -> Tab:
+def walk(desk, ckpt, checkpoint) -> Tab:
     """A closed walk through latents in a row."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     with gr.Row():
         with gr.Column():
             text = "latents: seeds, or names of pictures, separated by commas"
@@ -26,7 +26,7 @@ def walk(desk, ckpt, network) -> Tab:
             frames = gr.Slider(2, 240, 60, step=1, label="frames")
             fps = gr.Slider(1, 50, 20, step=1, label="frames a second")
             space = gr.Radio(["z", "w"], value="w", label="space (w where a picture is among them)")
-            kind = gr.Radio(["webp", "gif", "mp4"], value="webp", label="kind of file")
+            suffix = gr.Radio(["webp", "gif", "mp4"], value="webp", label="kind of file")
             with gr.Accordion("psi and noise", open=False):
                 look = tab.look()
             with gr.Row():
@@ -41,7 +41,7 @@ def walk(desk, ckpt, network) -> Tab:
 
     stops, play = walking(desk)
     tab.show, tab.name, tab.shown, tab.controls = stops, "keys", [row], [ckpt, keys, *look]
-    inputs = [ckpt, keys, frames, fps, space, kind, *look]
+    inputs = [ckpt, keys, frames, fps, space, suffix, *look]
     make.click(play, inputs, [loop, film, file, command], api_name="walk", **HEAVY)
     stop.click(stopper(desk, "walk"), None, None, api_name="stop_walk", concurrency_limit=None)
     return tab
@@ -52,8 +52,8 @@ def walking(desk):
 
     async def stops(request: gr.Request, name, keys, *look):
         def wanted_of(studio):
-            network, wanted = studio.network(name), recipes.keys_of(keys, studio.pictures())
-            return wanted, lambda key: recipes.single(network, key, Look(*look))
+            checkpoint, wanted = studio.checkpoint(name), recipes.keys_of(keys, studio.pictures())
+            return wanted, lambda key: recipes.single(checkpoint, key, Look(*look))
 
         return await desk.pictures(request, "keys", wanted_of)
 
@@ -64,26 +64,26 @@ def walking(desk):
         frames,
         fps,
         space,
-        kind,
+        suffix,
         psi,
         levels,
         noise,
         strength,
         progress=gr.Progress(),  # noqa: B008
     ):
-        seen = deque([(0, 1)], maxlen=1)  # frames drawn, and all
+        drawn = deque([(0, 1)], maxlen=1)  # frames drawn, and all
 
         def task(pause):
             wanted = recipes.keys_of(keys, desk.studio.pictures())
-            look, network = Look(psi, levels, noise, strength), desk.studio.network(name)
-            command = recipes.walk(network, wanted, look, frames, fps, space, kind)
-            path = desk.studio.walk(command, pause, seen.append)
+            look, checkpoint = Look(psi, levels, noise, strength), desk.studio.checkpoint(name)
+            command = recipes.walk(checkpoint, wanted, look, frames, fps, space, suffix)
+            path = desk.studio.walk(command, pause, drawn.append)
             return path and (str(path), recipes.shown("generate.py", command))
 
-        found = await desk.ask(request, "walk", task, MIDDLE, lambda: progress(seen[0]))
-        for path, command in filter(None, found):
-            images = gr.update(value=None if kind == "mp4" else path, visible=kind != "mp4")
-            films = gr.update(value=path if kind == "mp4" else None, visible=kind == "mp4")
+        results = await desk.ask(request, "walk", task, MIDDLE, lambda: progress(drawn[0]))
+        for path, command in filter(None, results):
+            images = gr.update(value=None if suffix == "mp4" else path, visible=suffix != "mp4")
+            films = gr.update(value=path if suffix == "mp4" else None, visible=suffix == "mp4")
             return images, films, path, command
         return [gr.skip()] * 4
 
@@ -97,9 +97,9 @@ def stopper(desk, name: str):
     return stop
 
 
-def picture(desk, ckpt, network) -> Tab:
+def picture(desk, ckpt, checkpoint) -> Tab:
     """A picture of one's own, projected."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     with gr.Row():
         with gr.Column():
             upload = gr.File(label="a picture", type="filepath", height=140)
@@ -122,10 +122,10 @@ def picture(desk, ckpt, network) -> Tab:
         def task(pause):
             if not upload:
                 raise UserError("drop a picture first")
-            network, path = desk.studio.network(name), desk.studio.keep(upload)
+            checkpoint, path = desk.studio.checkpoint(name), desk.studio.keep(upload)
             said = None
             try:
-                command = recipes.projection(network, path, steps, w_plus, 1, lpips)
+                command = recipes.projection(checkpoint, path, steps, w_plus, 1, lpips)
                 said = desk.studio.project(command, pause, seen.append)
             finally:
                 if said is None:
@@ -133,12 +133,12 @@ def picture(desk, ckpt, network) -> Tab:
             shown = str(recipes.RESULTS / f"{path.stem}-project.png")
             return said, shown, recipes.shown("projector.py", command)
 
-        async for found in desk.watched(request, "picture", task, LONG):
-            if found is None:
+        async for results in desk.watched(request, "picture", task, LONG):
+            if results is None:
                 text, shown = progress_of(desk, seen)
                 yield shown, text, gr.skip()
                 continue
-            for text, shown, command in found:
+            for text, shown, command in results:
                 if text is not None:
                     yield shown, text, command
                     return
@@ -158,7 +158,7 @@ def progress_of(desk, seen):
     now, file = seen[0], io.BytesIO()
     encode_png(to_bytes(now.images[0]).transpose(1, 2, 0), file)
     text = f"iteration {now.iteration + 1} of {now.steps}, loss {now.loss[0]:.4g}"
-    return text, desk.shelf.put("search.png", file.getvalue())
+    return text, desk.shelf.add("search.png", file.getvalue())
 
 
 def evenly(names, count: int) -> list:
@@ -167,9 +167,9 @@ def evenly(names, count: int) -> list:
     return [names[i] for i in places]
 
 
-def checkpoints(desk, ckpt, network) -> Tab:
+def checkpoints(desk, ckpt, checkpoint) -> Tab:
     """One seed's images, checkpoint after checkpoint."""
-    tab = Tab(network)
+    tab = Tab(checkpoint)
     text = f"`{desk.studio.folder}`: one seed through training, at most {MOST_CHECKPOINTS} of them."
     gr.Markdown(text + " Choose one to go on with it in all tabs.")
     with gr.Row():
@@ -181,7 +181,7 @@ def checkpoints(desk, ckpt, network) -> Tab:
         def wanted_of(studio):
             one = recipes.whole(seed, "seed")
             names = evenly(list(studio.checkpoints())[::-1], MOST_CHECKPOINTS)
-            return names, lambda name: recipes.single(studio.network(name), one, Look())
+            return names, lambda name: recipes.single(studio.checkpoint(name), one, Look())
 
         return await desk.pictures(request, "through", wanted_of, progress, lenient=True)
 

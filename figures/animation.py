@@ -14,14 +14,14 @@ def save_animation(frames, path, fps: int) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    kind = path.suffix[1:]
+    suffix = path.suffix[1:]
     with replacing(path) as unfinished:
-        if kind == "mp4":
+        if suffix == "mp4":
             write_mp4(frames, unfinished, fps)
             return
-        more = {"lossless": True} if kind == "webp" else {}
-        kept = {"save_all": True, "append_images": frames[1:], "loop": 0}
-        frames[0].save(unfinished, format=kind, duration=round(1000 / fps), **kept, **more)
+        options = {"lossless": True} if suffix == "webp" else {}
+        playing = {"save_all": True, "append_images": frames[1:], "loop": 0}
+        frames[0].save(unfinished, format=suffix, duration=round(1000 / fps), **playing, **options)
 
 
 def import_ffmpeg():

@@ -4,6 +4,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.sizes import SIZES
+from figures.rendering import map_latents, render
 
 MEAN_STYLE_LATENTS = 10 * 1024
 # Second words of the seeds: what is drawn for a seed
@@ -14,7 +15,12 @@ def many_styles(generator):
     """w (10240, code_dim) of as many latents, always the same."""
     rng = np.random.default_rng([0, MEAN_STREAM])
     z = rng.standard_normal((MEAN_STYLE_LATENTS, generator.code_dim), dtype="float32")
-    return generator.map_latents(z)
+    return map_latents(generator, z)
+
+
+def mean_of_styles(generator):
+    """Of those: (1, code_dim), where nothing else is known the centre of truncation."""
+    return many_styles(generator).mean(axis=0, keepdims=True)
 
 
 def draw_latents(seeds, code_dim: int):
@@ -35,38 +41,50 @@ def draw_noise(seeds, step: int, maps: int = 1):
 class Artist:
     """A trained generator, asked in arrays: seeds to latents, latents to styles, styles to images.
 
-    psi: truncation, of the levels 0 to psi_level, around the mean style: the generator's own where
-    it knows one, else that of 10,240 latents. batch: how many images are computed at a time.
-    files: `LatentsFile`s; seeds are then the places of their latents, from 0. `bar`, a tqdm, counts
-    the images.
+    psi: truncation, of the levels 0 to psi_level, around mean_style (1, code_dim), where it is
+    None that of 10,240 latents. batch: how many images are computed at a time. files:
+    `LatentsFile`s; seeds are then the places of their latents, from 0. `bar`, a tqdm, counts the
+    images.
 
     What may be changed: `noise_seed`, whose noise all images have; `noise_strength`, a factor;
     `offset` (step + 1, code_dim), added to all styles after truncation; `mixed`, [(levels, seed)]:
     levels (first, last) of the `styles` of all seeds that are those of one.
     """
 
-    def __init__(self, generator, step, alpha, psi=0.7, psi_level=8, batch=16, files=()):
+    def __init__(
+        self, generator, step, alpha, psi=0.7, psi_level=8, batch=16, files=(), mean_style=None
+    ):
         self.generator, self.step, self.alpha = generator, step, alpha
         self.psi, self.psi_level, self.batch = psi, psi_level, batch
         self.files = files
         self.given = [latent for file in files for latent in file.latents]
-        self.given_w = self.mapped(self.given) if files else None
+        self.given_w = self.codes_of(self.given) if files else None
         self.knows_z = all(latent.z is not None for latent in self.given)
         self.knows_noise = any(latent.noise for latent in self.given)
         self.noise_seed, self.noise_strength, self.offset, self.mixed = None, 1.0, None, ()
         self.bar = tqdm(disable=True)
-        self.mean_style = generator.stored_mean
-        if self.mean_style is None:
-            self.mean_style = many_styles(generator).mean(axis=0, keepdims=True)
+        if mean_style is None:
+            mean_style = mean_of_styles(generator)
+        self.mean_style = mean_style
 
-    def mapped(self, given):
+    @classmethod
+    def of(cls, network, psi, psi_level, batch=16, files=()) -> "Artist":
+        """An artist for a `network.Network`."""
+        shown = (network.generator, network.step, network.alpha)
+        return cls(*shown, psi, psi_level, batch, files, network.mean_style)
+
+    def codes_of(self, given):
         """w of given latents: (n, code_dim), or (n, step + 1, code_dim) if one is of that kind."""
         z = [latent.z for latent in given if latent.w is None]
-        found = iter(self.generator.map_latents(np.stack(z)) if z else ())
-        w = [next(found) if latent.w is None else latent.w for latent in given]
+        mapped = iter(self.mapping(np.stack(z)) if z else ())
+        w = [next(mapped) if latent.w is None else latent.w for latent in given]
         if any(code.ndim == 2 for code in w):
             w = [np.broadcast_to(code, (self.step + 1, code.shape[-1])) for code in w]
         return np.stack(w)
+
+    def mapping(self, z):
+        """z (n, code_dim) -> w before truncation (n, code_dim)"""
+        return map_latents(self.generator, z)
 
     def latents(self, seeds):
         """z (n, code_dim)"""
@@ -78,7 +96,7 @@ class Artist:
         """w before truncation: (n, code_dim), or (n, step + 1, code_dim) as given."""
         if self.given:
             return self.given_w[list(seeds)]
-        return self.generator.map_latents(self.latents(seeds))
+        return self.mapping(self.latents(seeds))
 
     def truncate(self, w, psi=None):
         """w as from `codes` -> (n, step + 1, code_dim): mean + psi (w - mean) (section B)."""
@@ -113,8 +131,8 @@ class Artist:
         if self.knows_noise:
             for i, seed in enumerate(seeds):
                 for level, x in enumerate(maps):
-                    found = self.noise_of(seed, level)
-                    x[i] = x[i] if found is None else found
+                    given = self.noise_of(seed, level)
+                    x[i] = x[i] if given is None else given
         return maps
 
     def common_noise(self, seeds):
@@ -140,9 +158,9 @@ class Artist:
         self.bar.total = (self.bar.total or 0) + n
         images = []
         for i in range(0, n, self.batch):
-            part = slice(i, i + self.batch)
-            maps = [x[part] for x in noise]
-            images.append(self.generator.render(styles[part], maps, self.step, self.alpha))
+            rows = slice(i, i + self.batch)
+            maps = [x[rows] for x in noise]
+            images.append(render(self.generator, styles[rows], maps, self.step, self.alpha))
             self.bar.update(len(images[-1]))
         return np.concatenate(images)
 

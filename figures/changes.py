@@ -29,26 +29,26 @@ def level_range(text: str):
 
 def mix_list(text: str):
     """Parser type: 'middle:7,6:3' -> [(levels, seed)]."""
-    parts = [part.rpartition(":") for part in text.split(",")]
-    if not all(seed.isdecimal() for _, _, seed in parts):
+    pairs = [item.rpartition(":") for item in text.split(",")]
+    if not all(seed.isdecimal() for _, _, seed in pairs):
         wrong = f"{text[:40]!r} is no list of LEVELS:SEED like middle:7,fine:12"
         raise argparse.ArgumentTypeError(wrong)
-    return [(level_range(levels), seed_number(seed)) for levels, _, seed in parts]
+    return [(level_range(levels), seed_number(seed)) for levels, _, seed in pairs]
 
 
 def direction_list(text: str):
     """Parser type: '0:2.5,4:-1:0-3' -> Moves; without levels they are of all."""
     moves = []
-    for part in text.split(","):
-        number_, _, rest = part.partition(":")
-        far, colon, levels = rest.partition(":")
-        if not number_.isdecimal() or not far:
+    for item in text.split(","):
+        number_, _, rest = item.partition(":")
+        deviations, colon, levels = rest.partition(":")
+        if not number_.isdecimal() or not deviations:
             wrong = f"{text[:40]!r} is no list of NUMBER:DEVIATIONS[:LEVELS] like 0:2.5,4:-1:0-3"
             raise argparse.ArgumentTypeError(wrong)
         moves.append(
             directions.Move(
                 number(int, 0, 10_000)(number_),
-                number(float, -100.0, 100.0)(far),
+                number(float, -100.0, 100.0)(deviations),
                 level_range(levels) if colon else (0, 8),
             )
         )
@@ -69,17 +69,17 @@ def add_changes(p) -> None:
     g.add_argument("--directions", type=direction_list, metavar="LIST", help=text)
 
 
-def change(args, artist, folder: Path) -> None:
+def change(options, artist, folder: Path) -> None:
     """What CHANGES ask of all images; the network's directions are kept in `folder`."""
-    artist.noise_seed = args.noise_seed
-    artist.noise_strength = 1.0 if args.noise_strength is None else args.noise_strength
-    artist.mixed = args.mix or ()
+    artist.noise_seed = options.noise_seed
+    artist.noise_strength = 1.0 if options.noise_strength is None else options.noise_strength
+    artist.mixed = options.mix or ()
     for (first, _), seed in artist.mixed:
         if first > artist.step:
             size = SIZES[artist.step]
             raise UsageError(f"--mix begins at {SIZES[first]} px, but the images have {size}")
-        if args.latents and seed >= len(artist.given):
+        if options.latents and seed >= len(artist.given):
             raise UsageError(f"--mix {seed}: --latents holds 0 to {len(artist.given) - 1}")
-    if args.directions:
-        found = directions.of(artist.generator, args.checksum, folder)
-        artist.offset = directions.offset(found, args.directions, artist.step)
+    if options.directions:
+        principal = directions.of(artist.generator, options.checksum, folder)
+        artist.offset = directions.offset(principal, options.directions, artist.step)

@@ -11,10 +11,12 @@ import numpy as np
 
 from backend.disk import replacing
 from backend.terminal import UsageError
+from figures.rendering import map_latents
 
 LATENTS, CHUNK = 50_000, 10_000  # mapped in all, and at a time
 DIRECTION_STREAM = 6  # second word of the seed, beside those of artist.py and projection.py
 KEPT = 64  # directions, those of the largest deviations
+KEYS = ("vectors", "deviations", "parts")  # of the arrays in a file, as Directions has them
 
 
 class Directions(NamedTuple):
@@ -22,7 +24,7 @@ class Directions(NamedTuple):
 
     vectors: np.ndarray  # (k, code_dim), of length 1; the largest number in each is positive
     deviations: np.ndarray  # (k,) standard deviations of w along them
-    parts: np.ndarray  # (k,) of the variance of w, 0 to 1
+    shares: np.ndarray  # (k,) of the variance of w, 0 to 1
 
 
 class Move(NamedTuple):
@@ -43,8 +45,8 @@ def principal(count: int, total, squares) -> Directions:
     values, vectors = np.maximum(values[::-1], 0), vectors.T[::-1]
     largest = np.abs(vectors).argmax(axis=1)[:, None]
     vectors = vectors * np.sign(np.take_along_axis(vectors, largest, axis=1))
-    parts = values / max(values.sum(), 1e-300)
-    return Directions(*(x[:KEPT].astype("float32") for x in (vectors, np.sqrt(values), parts)))
+    shares = values / max(values.sum(), 1e-300)
+    return Directions(*(x[:KEPT].astype("float32") for x in (vectors, np.sqrt(values), shares)))
 
 
 def find(generator, pause=None) -> Directions:
@@ -55,7 +57,7 @@ def find(generator, pause=None) -> Directions:
     rng, total, squares = np.random.default_rng([0, DIRECTION_STREAM]), 0.0, 0.0
     for _ in range(LATENTS // CHUNK):
         z = rng.standard_normal((CHUNK, generator.code_dim), dtype="float32")
-        w = generator.map_latents(z).astype("float64")
+        w = map_latents(generator, z).astype("float64")
         total, squares = total + w.sum(axis=0), squares + w.T @ w
         if pause is not None and pause():
             return None
@@ -66,25 +68,25 @@ def kept(folder, checksum: str, code_dim: int):
     """The directions kept for a checkpoint, or None."""
     try:
         with np.load(Path(folder) / f"{checksum}.npz", allow_pickle=False) as file:
-            found = Directions(*(file[name] for name in Directions._fields))
-    except Exception:  # not there, or damaged: found anew
+            directions = Directions(*(file[key] for key in KEYS))
+    except Exception:  # not there, or damaged: computed anew
         return None
     k = min(KEPT, code_dim)
-    whole = [x.shape for x in found] == [(k, code_dim), (k,), (k,)]
-    return found if whole and all(np.isfinite(x).all() for x in found) else None
+    fits = [x.shape for x in directions] == [(k, code_dim), (k,), (k,)]
+    return directions if fits and all(np.isfinite(x).all() for x in directions) else None
 
 
 def of(generator, checksum: str, folder, pause=None) -> Directions:
     """`find`'s, from the file that keeps them in a folder, which is written where it is missing."""
-    found = kept(folder, checksum, generator.code_dim)
-    if found is None:
-        found = find(generator, pause)
-        if found is not None:
+    directions = kept(folder, checksum, generator.code_dim)
+    if directions is None:
+        directions = find(generator, pause)
+        if directions is not None:
             path = Path(folder) / f"{checksum}.npz"
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as unfinished, open(unfinished, "wb") as file:
-                np.savez(file, **found._asdict())
-    return found
+                np.savez(file, **dict(zip(KEYS, directions)))
+    return directions
 
 
 def offset(directions: Directions, moves, step: int):

@@ -36,8 +36,8 @@ def sample(artist, options):
     """An image for each seed."""
     seeds = sample_seeds(options)
     for i in range(0, len(seeds), options.n_col):
-        part = seeds[i : i + options.n_col]
-        yield artist.draw(artist.styles(part), artist.noise(part))
+        row = seeds[i : i + options.n_col]
+        yield artist.draw(artist.styles(row), artist.noise(row))
 
 
 def draw_path(artist, options, seeds, noise, places, between):
@@ -55,9 +55,9 @@ def draw_path(artist, options, seeds, noise, places, between):
 
     for place in places:
         w = blended(codes, place, options.slerp)
-        w = artist.generator.map_latents(w) if in_z else w
-        own = [blended(x, place, True) for x in maps]
-        yield artist.draw(artist.truncate(w), own or noise)
+        w = artist.mapping(w) if in_z else w
+        blended_maps = [blended(x, place, True) for x in maps]
+        yield artist.draw(artist.truncate(w), blended_maps or noise)
 
 
 def interpolation(artist, options):
@@ -89,10 +89,11 @@ def mixing_rows(artist, target, source, levels):
     first, last = levels
     for i, mixed in enumerate(mix(target[0], source[0], levels)):
         noise = []
-        for level, (x, theirs) in enumerate(zip(target[1], source[1])):
-            own = x[i : i + 1]
-            rest = theirs if first <= level <= last else np.repeat(own, len(theirs), axis=0)
-            noise.append(np.concatenate([own, rest]))
+        for level, (of_targets, of_sources) in enumerate(zip(target[1], source[1])):
+            own = of_targets[i : i + 1]
+            is_mixed = first <= level <= last
+            others = of_sources if is_mixed else np.repeat(own, len(of_sources), axis=0)
+            noise.append(np.concatenate([own, others]))
         yield artist.draw(np.concatenate([target[0][i : i + 1], mixed]), noise)
 
 

@@ -99,8 +99,8 @@ def read(path, code_size: int, step: int, plain: Optional[str] = None, maps: int
         arrays[plain if array.ndim == 2 else "w"] = array
     name = "w" if "w" in arrays else "z"
     if name not in arrays:
-        found = ", ".join(sorted(arrays)) or "nothing"
-        raise LatentsError(f"{path} holds neither w nor z, but {found}")
+        names = ", ".join(sorted(arrays)) or "nothing"
+        raise LatentsError(f"{path} holds neither w nor z, but {names}")
     codes = check_codes(arrays[name], path, name, code_size, step)
     noise = {}
     for size in SIZES[: step + 1]:

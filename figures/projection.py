@@ -1,6 +1,6 @@
 """From a picture back to the latent and the noise that a generator makes it from.
 
-    found = project(generator, targets, Settings(mse=1.0), step=3)
+    projection = project(generator, targets, Settings(mse=1.0), step=3)
 
 After Karras et al. 2020 (StyleGAN2, arXiv 1912.04958), appendix D, as the original's projector.py.
 The network and its gradients are Jittor's; what is optimised are a few NumPy arrays.
@@ -19,6 +19,7 @@ from data.encode import resize
 from data.reading import error_text
 from data.sizes import SIZES
 from figures.artist import many_styles
+from figures.rendering import render
 
 NOISE_STREAM, EXPLORE_STREAM = 4, 5  # second words of the seeds, beside those of artist.py
 SMALLEST = 8  # pixels: the end of the noise maps' pyramids
@@ -85,8 +86,8 @@ def learning_rate(t: float, settings: Settings) -> float:
 
 def exploration(t: float, settings: Settings) -> float:
     """What is added to w at time t, in units of w's spread."""
-    left = max(0.0, 1 - t / settings.noise_ramp) if settings.noise_ramp else 0.0
-    return settings.noise * left**2
+    fading = max(0.0, 1 - t / settings.noise_ramp) if settings.noise_ramp else 0.0
+    return settings.noise * fading**2
 
 
 def noise_penalty(x):
@@ -199,7 +200,7 @@ def project(generator, targets, settings, step, alpha=None, lpips=None, progress
     w = mean.repeat(n, axis=0)
     if settings.w_plus:
         w = w[:, None].repeat(step + 1, axis=1)
-    start = generator.render(w, noise, step, alpha)
+    start = render(generator, w, noise, step, alpha)
 
     distance, adam, done = Distance(targets, settings.mse, lpips), Adam([w, *noise]), 0
     rng = np.random.default_rng([settings.seed, EXPLORE_STREAM])
@@ -217,7 +218,7 @@ def project(generator, targets, settings, step, alpha=None, lpips=None, progress
         done = i + 1
         if progress is not None and progress(Progress(i, settings.steps, images, loss)):
             break
-    images = generator.render(w, noise, step, alpha)
+    images = render(generator, w, noise, step, alpha)
     if not np.isfinite(images).all():
         raise ProjectionError(f"the image of iteration {done} is not finite: try a smaller --lr")
     return Projection(w, noise, start, images, done)

@@ -63,7 +63,7 @@ def _of_package(network: str) -> Path:
 
 
 def _read(path) -> dict:
-    values, _ = files.read(path)
+    values = files.read(path).values
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds no weights: it holds no dictionary")
     return values

@@ -1,11 +1,13 @@
 """Any checkpoint file, read without running what is in it.
 
-values, file_format = read("some.model")
+values, file_format, sha1 = read("some.model")
 """
 
+import hashlib
 import io
 import stat
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from backend.terminal import UserError
 from formats import jittor, pytorch
@@ -15,6 +17,14 @@ from formats.unpickler import Unpickler, check_plain
 
 class CheckpointError(UserError):
     """What is wrong with a checkpoint file."""
+
+
+class Content(NamedTuple):
+    """What a file holds: plain values and NumPy arrays."""
+
+    values: Any
+    file_format: str  # "pickle" (Jittor's and ours), "PyTorch, zip" or "PyTorch, legacy"
+    sha1: str  # of the file, in hexadecimal
 
 
 def _read_any(raw):
@@ -29,10 +39,8 @@ def _read_any(raw):
     return values, "pickle"
 
 
-def read(path):
-    """(values, file_format): the plain values and NumPy arrays in a checkpoint file of Jittor or
-    PyTorch, whatever its name; file_format is "pickle" (Jittor's and ours), "PyTorch, zip" or
-    "PyTorch, legacy".
+def read(path) -> Content:
+    """The content of a checkpoint file of Jittor or PyTorch, whatever its name; it is read once.
 
     Arrays may be read-only and share memory. bfloat16 comes as float32. Runs no code of the file.
     Raises CheckpointError.
@@ -51,4 +59,4 @@ def read(path):
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged: {e}") from None
     except Exception:  # whatever a broken file drives the pickle machine to
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from None
-    return values, file_format
+    return Content(values, file_format, hashlib.sha1(raw).hexdigest())

@@ -107,7 +107,7 @@ def read_inception(path) -> dict:
 
     Raises CheckpointError for a file that is not this network's.
     """
-    values, _ = files.read(path)
+    values = files.read(path).values
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds no weights: it holds no dictionary")
 

@@ -78,7 +78,7 @@ def separate_files(named: dict, part: str, path: Path) -> dict:
         if letter == suffix[2]:
             content[name] = named
         elif file.is_file():
-            other = wrappings.content_in(files.read(file)[0], file)
+            other = wrappings.content_in(files.read(file).values, file)
             generator = other["generator"] or other["g_running"]
             content[name] = other["discriminator"] if letter == "d" else generator
     return content

@@ -44,8 +44,8 @@ def kernel_distance(x, y, subsets: int = 100, size: int = 1000, seed: int = 0) -
 
     for _ in range(subsets):
         a, b = (f[rng.choice(len(f), m, replace=False)].astype("float64") for f in (x, y))
-        own = sum(k.sum() - np.trace(k) for k in (kernel(a, a), kernel(b, b)))
-        total += own / (m * (m - 1)) - 2 * kernel(a, b).mean()
+        within = sum(k.sum() - np.trace(k) for k in (kernel(a, a), kernel(b, b)))
+        total += within / (m * (m - 1)) - 2 * kernel(a, b).mean()
     return float(total / subsets)
 
 

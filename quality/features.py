@@ -77,11 +77,11 @@ def inception_extractor(path) -> Extractor:
 
 def features_of(batches, extractor: Extractor, bar):
     """Of batches of pixels (n, 3, h, w): (all, d) float32. The bar counts the pictures."""
-    found = []
+    features = []
     for pixels in batches:
-        found.append(extractor(pixels))
+        features.append(extractor(pixels))
         bar.update(len(pixels))
-    return np.concatenate(found)
+    return np.concatenate(features)
 
 
 def kept_file(collection: Collection, indices, extractor: Extractor) -> Path:
@@ -99,17 +99,17 @@ def data_features(collection: Collection, indices, extractor: Extractor, batches
     """
     path = kept_file(collection, indices, extractor)
     try:
-        found = np.load(path, allow_pickle=False)
-        if found.dtype == np.float32 and found.ndim == 2 and len(found) == len(indices):
+        features = np.load(path, allow_pickle=False)
+        if features.dtype == np.float32 and features.ndim == 2 and len(features) == len(indices):
             bar.update(len(indices))
-            return found
+            return features
     except (OSError, ValueError, EOFError):  # not there, or damaged
         pass
-    found = features_of(batches, extractor, bar)
+    features = features_of(batches, extractor, bar)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished, open(unfinished, "wb") as f:
-            np.save(f, found)
+            np.save(f, features)
     except OSError as e:
         bar.write(f"{path} cannot be written ({e.strerror}): the data's features are not kept")
-    return found
+    return features

@@ -26,10 +26,10 @@ def bilinear(n_in: int, n_out: int):
     """Matrix (n_out, n_in) that resizes a line of pixels, their centres at (i + 1/2) / n."""
     place = np.maximum((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0)
     below = np.minimum(place.astype(int), n_in - 1)
-    part = place - below
+    fraction = place - below
     matrix = np.zeros((n_out, n_in))
-    np.add.at(matrix, (np.arange(n_out), below), 1 - part)
-    np.add.at(matrix, (np.arange(n_out), np.minimum(below + 1, n_in - 1)), part)
+    np.add.at(matrix, (np.arange(n_out), below), 1 - fraction)
+    np.add.at(matrix, (np.arange(n_out), np.minimum(below + 1, n_in - 1)), fraction)
     return matrix
 
 

@@ -90,7 +90,7 @@ class Judge:
     def __init__(self, data: Data, request: Request, stop=lambda: False):
         self.data, self.request, self.stop = data, settled(request), stop
         self.num = self.request.num or min(DEFAULT_NUM, data.length)
-        self.metrics, self.known = self.request.metrics, {}
+        self.metrics, self.real_features = self.request.metrics, {}
         needed = NEIGHBOUR + 1
         if min(self.num, data.length) < needed:
             raise UserError(f"{data.path}: at least {needed} pictures are needed to measure")
@@ -116,23 +116,24 @@ class Judge:
 
     def real(self, size):
         """(features of the data at a size (height, width), the part of a name that says which)."""
-        if size not in self.known:
+        if size not in self.real_features:
             collection = self.data.at(size)
             count = self.data.length if self.request.full else self.num
             indices = chosen(collection.length, count)
             pixels = self.unless_stopped(collection.batches(indices, self.request.batch))
             with self.bar(len(indices), "data") as bar:
                 features = data_features(collection, indices, self.extractor, pixels, bar)
-            self.known[size] = features, "_full" if len(features) == self.data.length else ""
-        return self.known[size]
+            full = "_full" if len(features) == self.data.length else ""
+            self.real_features[size] = features, full
+        return self.real_features[size]
 
     def measure_artist(self, artist, seed: int = 0) -> dict:
         """Of a generator's images of `num` seeds from `seed` on: {metric: {name: value}}."""
         seeds = range(seed, seed + self.num)
         size = 4 * 2**artist.step
         batches = (
-            to_bytes(artist.draw(artist.styles(part), artist.noise(part)))
-            for part in parts(seeds, self.request.batch)
+            to_bytes(artist.draw(artist.styles(batch), artist.noise(batch)))
+            for batch in in_batches(seeds, self.request.batch)
         )
         results = self.measure_pixels(batches, self.num, (size, size))
         for space in ("z", "w"):
@@ -176,13 +177,13 @@ class Judge:
     def compared(self, real, full: str, generated) -> dict:
         """What the metrics by features say; `full` ends their names."""
         results, count = {}, short(len(generated))
-        own = "" if self.extractor.name == "inception" else f"_{self.extractor.name}_"
+        network = "" if self.extractor.name == "inception" else f"_{self.extractor.name}_"
         if "fid" in self.metrics or "fd_vgg16" in self.metrics:
             value = frechet_distance(moments(real), moments(generated))
-            name = f"fid{count}{full}" if not own else f"fd{own}{count}{full}"
-            results["fd_vgg16" if own else "fid"] = {name: value}
+            name = f"fd{network}{count}{full}" if network else f"fid{count}{full}"
+            results["fd_vgg16" if network else "fid"] = {name: value}
         if "kid" in self.metrics:
-            results["kid"] = {f"kid{own}{count}{full}": kernel_distance(real, generated)}
+            results["kid"] = {f"kid{network}{count}{full}": kernel_distance(real, generated)}
         if {"precision", "recall"} & set(self.metrics):
             name = f"pr_{self.extractor.name}_k{NEIGHBOUR}_{count}{full}"
             for metric, value in zip(
@@ -197,14 +198,14 @@ class Judge:
         for end, whole in (("full", True), ("end", False)):
             name, lengths = f"ppl_{space}{end}", []
             with self.bar(len(seeds), name) as bar:
-                for part in self.unless_stopped(parts(seeds, self.request.batch)):
-                    lengths.append(path_lengths(artist, self.distance, space, whole, part))
-                    bar.update(len(part))
+                for batch in self.unless_stopped(in_batches(seeds, self.request.batch)):
+                    lengths.append(path_lengths(artist, self.distance, space, whole, batch))
+                    bar.update(len(batch))
             results[name] = trimmed_mean(np.concatenate(lengths))
         return results
 
 
-def parts(sequence, count: int):
+def in_batches(sequence, count: int):
     """Yields up to `count` of it at a time."""
     for i in range(0, len(sequence), count):
         yield sequence[i : i + count]

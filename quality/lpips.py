@@ -98,6 +98,11 @@ class LPIPS(FeatureNetwork):
         return sum(others, first)
 
 
+def load_lpips(weights):
+    """The distance by `Weights`, or None of None. Raises UserError."""
+    return None if weights is None else LPIPS(weights)
+
+
 def unit(x):
     """Each place's channels to length 1: (n, c, h, w), as x. Zeros stay, with a gradient of 0."""
     return x / jt.sqrt((x * x).sum(dim=1, keepdims=True) + 1e-20)

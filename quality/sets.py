@@ -49,10 +49,10 @@ class Collection:
 
     def batches(self, indices, count: int):
         """Yields them, up to `count` at a time: uint8 (n, 3, height, width)."""
-        parts = [indices[i : i + count] for i in range(0, len(indices), count)]
+        batches = [indices[i : i + count] for i in range(0, len(indices), count)]
         threads = min(4, machine.cores())
         with ThreadPoolExecutor(threads) as pool:
-            read = in_order(pool, self.read_all, ((part,) for part in parts), 2 * threads)
+            read = in_order(pool, self.read_all, ((batch,) for batch in batches), 2 * threads)
             with closing(read):
                 yield from read
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from test_projection import spread_out
+from trained import spread_out
 
 from training.run import TrainState
 from training.schedule import Config

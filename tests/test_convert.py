@@ -26,7 +26,7 @@ from training.schedule import phase_at
 def test_exported_names_and_shapes_are_the_originals(exported):
     """All parameters, in the order in which PyTorch's Adam numbers them, and the blur kernels."""
     lists = json.loads((DATA / "state_dict_keys.json").read_text())
-    values, kind = files.read(exported)
+    values, kind, _ = files.read(exported)
     assert kind == "PyTorch, zip"
     for part, name in (
         ("generator", "StyledGenerator"),
@@ -51,7 +51,7 @@ def test_exported_names_and_shapes_are_the_originals(exported):
 
 
 def test_exported_optimisers(run, exported):
-    values, _ = files.read(exported)
+    values = files.read(exported).values
     names = list(run.g_parameters)
     first, second = values["g_optimizer"]["param_groups"]
     assert first["params"] + second["params"] == list(range(len(names)))
@@ -84,7 +84,7 @@ def test_what_was_exported_goes_on(run, exported):
 def test_bare_weights_are_exported_too(parts, tmp_path, capsys):
     jt.save(parts["g_running"], str(tmp_path / "a.model"))
     assert convert.main([str(tmp_path / "a.model"), "--export", str(tmp_path / "b.pth")]) == 0
-    assert list(files.read(tmp_path / "b.pth")[0]) == ["g_running"]
+    assert list(files.read(tmp_path / "b.pth").values) == ["g_running"]
 
 
 def test_the_tool_tells_what_is_in_a_file(saved, exported, capsys):
@@ -122,7 +122,7 @@ def test_theirs_becomes_ours(run, exported, tmp_path, capsys):
     for name, p in run.generator.named_parameters():
         assert (content["generator"][name] == p.numpy()).all()
     assert content["d_optimizer"]["step"]["linear.linear.bias"] == 7
-    values, _ = files.read(exported)
+    values = files.read(exported).values
     values["d_optimizer"]["param_groups"] = [{"params": [0, 1]}]
     exported.write_bytes(pickle.dumps(values))
     assert convert.main([str(exported), "--out", str(out), "--size", "16", "--overwrite"]) == 0
@@ -164,7 +164,7 @@ def test_figures_of_another_programs_networks(exported, tmp_path, capsys):
 def test_broken_values(saved, exported, tmp_path):
     """Pickles changed and given a right checksum: an error in one sentence, or a checkpoint."""
     path, rng, read = tmp_path / "broken.model", random.Random(0), 0
-    theirs, _ = files.read(exported)
+    theirs = files.read(exported).values
     small = {k: dict(list(theirs[k].items())[-30:]) for k in ("generator", "g_running")}
     for raw in (saved.read_bytes()[:-28], pickle.dumps({**theirs, **small}, 4)):
         text = [i for i in range(len(raw)) if raw[i] in b"(}]\x94KMXqru"]  # opcodes among others
@@ -206,9 +206,9 @@ def test_the_average_alone_makes_the_same_figures(run, saved, exported, tmp_path
     text = capsys.readouterr().out
     assert "discriminator  -" in text and "iteration 4, 128 images" in text
     assert convert.main([str(alone), "--export", str(tmp_path / "torch.pth")]) == 0
-    values, _ = files.read(tmp_path / "torch.pth")
+    values = files.read(tmp_path / "torch.pth").values
     assert list(values) == ["g_running"]
-    assert values["g_running"].keys() == files.read(exported)[0]["g_running"].keys()
+    assert values["g_running"].keys() == files.read(exported).values["g_running"].keys()
 
 
 def test_training_cannot_go_on_from_an_average_alone(lmdb, saved, tmp_path, capsys):

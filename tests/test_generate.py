@@ -13,6 +13,9 @@ from convert import export
 from figures import figures
 from figures.artist import Artist, blend
 from figures.grid import make_grid, stack
+from figures.options import figure_parser, seed_list
+from figures.rendering import map_latents
+from figures.settling import open_artist
 from model import StyledGenerator
 from operators.convolution import jt
 from training.checkpoint import read_checkpoint
@@ -48,7 +51,7 @@ def artist():
 def options(**changed):
     """What the command line gives, by default two rows of three."""
     argv = ["x.model", "--n_row", "2", "--n_col", "3", "--n_noise", "8"]
-    args = generate.parser().parse_args(argv)
+    args = figure_parser().parse_args(argv)
     args.mixing_levels = (0, 1)
     return Namespace(**{**vars(args), **changed})
 
@@ -73,7 +76,7 @@ def plain(artist, seed, noise_seed=None):
 
 
 def test_seed_lists():
-    assert generate.seed_list("3,7,20-23") == [3, 7, 20, 21, 22, 23]
+    assert seed_list("3,7,20-23") == [3, 7, 20, 21, 22, 23]
     assert figures.seeds_of(options(seed=5), 3) == [5, 6, 7]
     assert figures.seeds_of(options(seeds=[9, 2]), 4, skip=1) == [2, 3, 4, 5]
 
@@ -97,7 +100,7 @@ def test_batches_do_not_change_the_images(artist):
 
 
 def test_truncation_moves_towards_the_mean(artist):
-    w = artist.generator.map_latents(artist.latents(range(5)))
+    w = map_latents(artist.generator, artist.latents(range(5)))
     for psi, expected in (
         (0, artist.mean_style + 0 * w),
         (1, w),
@@ -330,8 +333,8 @@ def test_smaller_size_and_fade(checkpoint, tmp_path):
     run = TrainState(TINY)
     path = tmp_path / "fading.model"
     run.save(path, alpha=0.25, size=16)
-    args = generate.parser().parse_args([str(path), "--device", "cpu"])
-    artist = generate.new_artist(args)
+    args = figure_parser().parse_args([str(path), "--device", "cpu"])
+    artist, _ = open_artist(args)
     assert (artist.step, artist.alpha) == (2, 0.25)
     z, noise = artist.latents([0]), artist.noise([0])
     with jt.no_grad():

@@ -15,6 +15,7 @@ import train
 from backend.terminal import UserError
 from figures.artist import Artist
 from figures.grid import to_bytes
+from figures.network import load_network
 from formats import pytorch
 from formats.features import find_weights
 from operators.convolution import jt
@@ -25,7 +26,8 @@ from quality.judge import Judge, Request, Stopped
 from quality.lpips import LPIPS
 from quality.path_length import path_lengths, trimmed_mean
 from quality.sets import chosen, open_data
-from training.run import TrainState, load_generator
+from training.checkpoint import read_checkpoint
+from training.run import TrainState
 from training.schedule import Config
 
 
@@ -108,8 +110,7 @@ def test_the_numbers_of_a_checkpoint(checkpoint, vgg16, lmdb, tmp_path):
         "pr_vgg16_k3_10_full_recall": recall,
     }
     distance = judge.perceptual_distance("vgg16", vgg16[1], vgg16[3])
-    generator, _, _, alpha = load_generator(checkpoint)
-    artist = Artist(generator, 2, alpha, psi=1.0)
+    artist = Artist.of(load_network(checkpoint), 1.0, 8)
     for space in ("z", "w"):
         for end, whole in (("full", True), ("end", False)):
             lengths = path_lengths(artist, distance, space, whole, range(5, 15))
@@ -180,13 +181,12 @@ def test_a_folder_of_a_checkpoints_images_is_the_checkpoint(checkpoint, vgg16, l
 def test_diversity_is_the_mean_distance_of_pairs(checkpoint, lmdb, monkeypatch, batch):
     weights = random_weights("alexnet")
     monkeypatch.setattr(judge, "find_weights", lambda *_: weights)
-    generator, _, _, alpha = load_generator(checkpoint)
-    artist = Artist(generator, 2, alpha, psi=1.0)
-    judged = Judge(open_data(lmdb), Request(("lpips_diversity",), num=7, batch=batch))
+    artist = Artist.of(load_network(checkpoint), 1.0, 8)
+    ours = Judge(open_data(lmdb), Request(("lpips_diversity",), num=7, batch=batch))
     images = to_bytes(artist.draw(artist.styles(range(6)), artist.noise(range(6))))
     x = images / np.float32(127.5) - 1
     expected = LPIPS(weights)(x[::2], x[1::2]).numpy().mean()
-    found = judged.measure_artist(artist)
+    found = ours.measure_artist(artist)
     assert found["lpips_diversity"] == pytest.approx({"lpips_diversity7": expected}, rel=1e-3)
 
 
@@ -362,9 +362,9 @@ def test_training_measures_itself(lmdb, random_vgg16, tmp_path, monkeypatch):
     assert [line["iteration"] for line in lines] == [5, 10, 15, 20, 25]
     for line in lines[1::3]:
         path = tmp_path / "checkpoint" / f"{line['iteration']:06d}.model"
-        generator, _, size, alpha = load_generator(path)
-        assert size == line["size"]
-        artist = Artist(generator, (4, 8, 16).index(size), alpha, psi=1.0)
+        network = load_network(path)
+        assert network.size == line["size"]
+        artist = Artist.of(network, 1.0, 8)
         found = Judge(open_data(lmdb), Request(("fd_vgg16", "recall"), num=8))
         results = found.measure_artist(artist)
         expected = {name: value for named in results.values() for name, value in named.items()}
@@ -372,7 +372,7 @@ def test_training_measures_itself(lmdb, random_vgg16, tmp_path, monkeypatch):
     last = [line for line in lines if line["size"] == lines[-1]["size"]]
     assert len(last) >= 2
     best = min(last, key=lambda line: line["metrics"]["fd_vgg16_8"])
-    content = metrics.read_checkpoint(tmp_path / "checkpoint" / "best.model")
+    content = read_checkpoint(tmp_path / "checkpoint" / "best.model")
     assert content["iteration"] == best["iteration"]
 
 
@@ -407,12 +407,12 @@ def test_higher_is_better_of_recall(tmp_path):
 def test_a_signal_ends_measuring(checkpoint, lmdb, random_vgg16, computed, monkeypatch, batches):
     """While the data, images or paths are looked at: 5 batches each."""
     monkeypatch.setattr(judge, "perceptual_distance", lambda *_: lambda a, b: np.ones(len(a)))
-    generator, _, _, alpha = load_generator(checkpoint)
+    artist = Artist.of(load_network(checkpoint), 0.7, 8)
     asked = iter([False] * batches + [True])
     request = Request(("fd_vgg16", "ppl_w"), batch=2)
-    judged = Judge(open_data(lmdb), request, stop=partial(next, asked))
+    ours = Judge(open_data(lmdb), request, stop=partial(next, asked))
     with pytest.raises(Stopped):
-        judged.measure_artist(Artist(generator, 2, alpha))
+        ours.measure_artist(artist)
     assert len(computed) == min(batches, 10) and next(asked, "all") == "all"
 
 

@@ -15,12 +15,14 @@ import prepare_data
 import style_mixing
 import train
 from figures.artist import Artist
+from figures.network import load_network
+from figures.rendering import map_latents, render
 from formats import files, nvidia
 from model import Discriminator
 from operators.convolution import jt
 from training.checkpoint import config_of, read_checkpoint
 from training.losses import LOSSES
-from training.run import TrainState, load_generator, new_discriminator, new_generator
+from training.run import TrainState, new_discriminator, new_generator
 from training.schedule import Config, phase_at
 
 DATA = Path(__file__).parent / "recorded"
@@ -61,13 +63,13 @@ def images_of(model, w, noise, size: int, lod: float = 0.0):
     levels = w[:2] if w.ndim == 2 else w[:2, : step + 1]
     if str(w.dtype) == "float64":
         maps = [x.astype("float64") for x in maps]
-    images = model.render(levels, maps, step, 1 - lod % 1)
+    images = render(model, levels, maps, step, 1 - lod % 1)
     rows, larger = EXPECTED[f"{size}.rows"], 2 ** int(lod)
     return images.repeat(larger, 2).repeat(larger, 3)[:, :, rows][..., rows]
 
 
 def compare_images(model, artist, noise, size: int, average: bool, bar: float):
-    w = model.map_latents(EXPECTED[f"{size}.z"].astype(str(model_dtype(model))))
+    w = map_latents(model, EXPECTED[f"{size}.z"].astype(str(model_dtype(model))))
     kind = "Gs" if average else "G"
     expected = EXPECTED[f"{size}.dlatents_{kind}"]
     assert np.abs(w - expected).max() <= min(2e-6, bar) * max(1, np.abs(expected).max())
@@ -105,10 +107,12 @@ def model_dtype(model):
 @pytest.mark.parametrize("size", SIZES)
 def test_official_numbers(official, size):
     path = official[size]
-    average, config, found, alpha = load_generator(path)
-    assert (found, alpha, config.psi, config.psi_levels) == (size, 1.0, 0.7, 3)
-    noise = nvidia.noise_of(files.read(path)[0])
-    artist = Artist(average, size.bit_length() - 3, 1.0, config.psi, config.psi_levels)
+    network = load_network(path)
+    average, config = network.generator, network.config
+    assert (network.size, network.step) == (size, size.bit_length() - 3)
+    assert (network.alpha, config.psi, config.psi_levels) == (1.0, 0.7, 3)
+    noise = nvidia.noise_of(files.read(path).values)
+    artist = Artist.of(network, config.psi, config.psi_levels)
     assert compare_images(average, artist, noise, size, True, IMAGE_BARS[size]) >= 3
     run = TrainState.with_networks(path, read_checkpoint(path), config)
     if size == 32:  # in the file of 256 px G is its average
@@ -117,7 +121,7 @@ def test_official_numbers(official, size):
 
 
 def noise_of_g(path):
-    g, *_ = files.read(path)[0]
+    g, *_ = files.read(path).values
     return nvidia.noise_of((g, g, g))
 
 
@@ -125,12 +129,12 @@ def noise_of_g(path):
 def test_official_numbers_in_float64(float64, official, size):
     content = read_checkpoint(official[size])
     config = config_of(content)
-    noise = nvidia.noise_of(files.read(official[size])[0])
+    noise = nvidia.noise_of(files.read(official[size]).values)
     average, score = new_generator(config), new_discriminator(config)
     exact(average, content["g_running"])
     exact(score, content["discriminator"])
-    average.stored_mean = content["mean_style"].astype("float64")[None]
-    artist = Artist(average, size.bit_length() - 3, 1.0, config.psi, config.psi_levels)
+    step, mean = size.bit_length() - 3, content["mean_style"].astype("float64")[None]
+    artist = Artist(average, step, 1.0, config.psi, config.psi_levels, mean_style=mean)
     assert compare_images(average, artist, noise, size, True, 1e-9) >= 3
     compare_scores(score, size, 1e-9)
 
@@ -156,16 +160,16 @@ def test_two_noise_maps_a_level():
         if ".noise1." in name:
             p.update(jt.full(p.shape, 0.5))
     z = np.ones((1, 8), "float32")
-    w = model.map_latents(z)
+    w = map_latents(model, z)
     noise = [x.numpy() for x in model.draw_noise(1, 2)]
     assert [x.shape for x in noise] == [(1, 2, 4, 4), (1, 2, 8, 8), (1, 2, 16, 16)]
-    image = model.render(w, noise, 2)
+    image = render(model, w, noise, 2)
     keeps = [np.array(keep, "float32").reshape(1, 2, 1, 1) for keep in ([1, 0], [0, 1])]
     first, second = ([x * keep for x in noise] for keep in keeps)
-    assert np.array_equal(image, model.render(w, first, 2))  # the second layers have no strength
-    assert not np.allclose(image, model.render(w, second, 2))
+    assert np.array_equal(image, render(model, w, first, 2))  # the second layers have no strength
+    assert not np.allclose(image, render(model, w, second, 2))
     one = [x[:, :1] for x in noise]  # a map for both layers
-    assert np.array_equal(image, model.render(w, one, 2))
+    assert np.array_equal(image, render(model, w, one, 2))
 
 
 def test_groups_of_four():
@@ -186,12 +190,12 @@ def test_groups_of_four():
 
 
 def test_truncation_around_the_stored_mean_on_the_first_levels(official):
-    average, config, _, _ = load_generator(official[32])
-    artist = Artist(average, 3, 1.0, 0.5, 1)
-    variables = nvidia.variables_of(nvidia.networks_in(files.read(official[32])[0])[2], "x")
+    network = load_network(official[32])
+    artist = Artist.of(network, 0.5, 1)
+    variables = nvidia.variables_of(nvidia.networks_in(files.read(official[32]).values)[2], "x")
     mean = variables["dlatent_avg"]
     assert np.array_equal(artist.mean_style, mean[None])
-    w = average.map_latents(artist.latents([0, 1]))
+    w = map_latents(network.generator, artist.latents([0, 1]))
     styles = artist.truncate(w)
     np.testing.assert_allclose(styles[:, 1], (w + mean) / 2, atol=1e-6)
     assert np.array_equal(styles[:, 2], w)
@@ -268,8 +272,9 @@ def test_fine_tuning_goes_on_exactly(official, pictures, tmp_path, capsys):
     before = read_checkpoint(official[32])["generator"]
     name = "generator.progression.3.conv2.conv.weight_orig"
     assert 0 < np.abs(content["generator"][name] - before[name]).max() < 0.1
-    generator, config, *_ = load_generator(names[0])
-    assert (config.norm_eps, config.noise_maps, generator.noise_maps) == (1e-8, 2, 2)
+    network = load_network(names[0])
+    assert (network.config.norm_eps, network.config.noise_maps) == (1e-8, 2)
+    assert network.generator.noise_maps == 2 and network.mean_style is None
 
 
 def test_batches_that_are_no_groups(official, pictures, tmp_path, capsys):

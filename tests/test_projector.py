@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from test_projection import spread_out
+from trained import spread_out
 
 import generate
 import projector
 from backend.terminal import UserError
-from figures import projection
+from figures import projection, search
+from figures.search import output_names
 from training.run import TrainState
 from training.schedule import Config
 
@@ -19,9 +20,9 @@ CONFIG = Config(code_size=16, n_mlp=8, channel_max=16, init_size=8, max_size=32)
 
 def test_names_do_not_collide():
     paths = ["a/x.png", "b/x.png", "x.jpg", "x-2.png", "c.d/y.tar.png"]
-    assert projector.output_names(paths) == ["x", "x-2", "x-3", "x-2-2", "y.tar"]
+    assert output_names(paths) == ["x", "x-2", "x-3", "x-2-2", "y.tar"]
     paths = ["x-2.png", "x.png", "a/x.png", "x.png"]
-    assert projector.output_names(paths) == ["x-2", "x", "x-3", "x-4"]
+    assert output_names(paths) == ["x-2", "x", "x-3", "x-4"]
 
 
 # The command
@@ -125,7 +126,7 @@ def no_weights(*_):
 
 def test_without_weights_of_lpips(checkpoint, pictures, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(projector, "find_weights", no_weights)
+    monkeypatch.setattr(search, "find_weights", no_weights)
     argv = [str(checkpoint), pictures[0], "--step", "2", "--device", "cpu"]
     assert projector.main(argv) == 2
     error = capfd.readouterr().err

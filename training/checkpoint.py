@@ -39,7 +39,7 @@ def check_parameters(expected: dict, found: dict, path, part: str) -> None:
 
 def read_checkpoint(path) -> dict:
     """The content of a checkpoint: plain values and NumPy arrays under the names of ENTRIES, and
-    `written_by`. Raises CheckpointError.
+    `written_by` and `sha1`, the checksum of the file, which is read once. Raises CheckpointError.
 
     In another's, `written_by` is not "train.py"; `config` holds what the shapes tell; the counters
     are 0; version, size, alpha and the parts that it lacks are None; an optimiser is as PyTorch's
@@ -48,7 +48,7 @@ def read_checkpoint(path) -> dict:
     is None where it is not known.
     """
     path = Path(path)
-    values, file_format = files.read(path)
+    values, file_format, sha1 = files.read(path)
     if nvidia.networks_in(values):
         content = {**foreign_entries(), **nvidia.recognised(values, path)}
         content["written_by"] = NVIDIA
@@ -58,6 +58,7 @@ def read_checkpoint(path) -> dict:
     else:
         content = foreign_content(values, path)
         content["written_by"] = f"another program ({file_format})"
+    content["sha1"] = sha1
     for name, width in rosinality.infer_widths(content["g_running"], path).items():
         if content["config"].setdefault(name, width) != width:
             raise CheckpointError(

@@ -15,14 +15,7 @@ from formats import rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
 from model import MAX_STEP, Discriminator, StyledGenerator
-from training.checkpoint import (
-    AVERAGE_ALONE,
-    NVIDIA,
-    VERSION,
-    check_parameters,
-    config_of,
-    read_checkpoint,
-)
+from training.checkpoint import AVERAGE_ALONE, NVIDIA, VERSION, check_parameters
 from training.folder import check_finite, writing
 from training.losses import LOSSES
 from training.optimizer import Adam, average
@@ -278,17 +271,3 @@ class TrainState:
             optimizer.load_state_dict(state)
             self.make_grey()
         return state is not None
-
-
-def load_generator(path):
-    """(averaged generator, configuration, size, alpha) of a checkpoint, for the figures; size None
-    where it does not tell. The generator knows its `noise_maps` a level and its `stored_mean`, the
-    centre of truncation; `config` the psi and psi_levels that go with it. Raises CheckpointError.
-    """
-    content = read_checkpoint(path)
-    config = config_of(content)
-    generator, mean = new_generator(config), content["mean_style"]
-    take_parameters(generator, content, "g_running", path)
-    if mean is not None:
-        generator.stored_mean = mean.astype("float32").reshape(1, -1)
-    return generator, config, content["size"], content["alpha"]

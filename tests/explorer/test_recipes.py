@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 import explore
-import generate
-import projector
 from backend.terminal import UsageError, UserError
 from explorer import recipes, shelf
-from explorer.recipes import OWN, Look, Network
+from explorer.recipes import OWN, Checkpoint, Look
 from explorer.shelf import Shelf
 from explorer.studio import Studio, checkpoints, parsed
+from figures.options import figure_parser
+from figures.search import projector_parser
 
-SMALL = Network("c/a.model", 3, 0.7, 8)  # 32 px
-LARGE = Network("c/b.model", 5, 0.7, 3, ("--size", "128"))
+SMALL = Checkpoint("c/a.model", 3, 0.7, 8)  # 32 px
+LARGE = Checkpoint("c/b.model", 5, 0.7, 3, ("--size", "128"))
 USUAL = ["--psi", "0.7"]
 
 
@@ -49,7 +49,7 @@ def test_mixed():
     assert text(recipes.mixed(LARGE, [1, 2, 3], Look())) == f"{begin} --seed 1 {end}"
     latents = "--latents 1 results/me.npz 3 --mix middle:1,fine:2"
     assert text(recipes.mixed(LARGE, [1, "me", 3], Look())) == f"{begin} {latents} --psi 0.7"
-    tiny = Network("d", 1, 0.7, 8)
+    tiny = Checkpoint("d", 1, 0.7, 8)
     assert text(recipes.mixed(tiny, [4, 5, 6], Look())) == "d --images 1 --seed 4 --psi 0.7"
 
 
@@ -80,23 +80,23 @@ def test_walks():
 
 def test_every_command_is_one_of_the_scripts():
     look = Look(0.00001, 2, 3, 1e-7)
-    for network in (SMALL, LARGE):
+    for checkpoint in (SMALL, LARGE):
         for command in (
-            recipes.single(network, 7, look),
-            recipes.mixed(network, [1, "me", 2], look),
-            recipes.moved(network, 3, look, [-1e-9, -5, 5], (0, 1)),
-            recipes.walk(network, [1, 2], look, 5, 5, "w", "mp4"),
+            recipes.single(checkpoint, 7, look),
+            recipes.mixed(checkpoint, [1, "me", 2], look),
+            recipes.moved(checkpoint, 3, look, [-1e-9, -5, 5], (0, 1)),
+            recipes.walk(checkpoint, [1, 2], look, 5, 5, "w", "mp4"),
         ):
-            args = parsed(generate.parser(), command)
-            assert args.psi == 0 and args.noise_strength == 0 and args.ckpt == network.path
+            args = parsed(figure_parser(), command)
+            assert args.psi == 0 and args.noise_strength == 0 and args.ckpt == checkpoint.path
     command = recipes.projection(LARGE, "results/pictures/a b.png", 300, True, 1, False)
-    args = parsed(projector.parser(), command)
+    args = parsed(projector_parser(), command)
     assert args.step == 300 and args.mse == 1 and args.w_plus and args.no_lpips
     assert args.paths == [LARGE.path, "results/pictures/a b.png"]
     shown = recipes.shown("projector.py", command)
     assert shown.startswith("python projector.py c/b.model --size 128 'results/pictures/a b.png'")
     with pytest.raises(UsageError, match="--seed"):
-        parsed(generate.parser(), ["a", "--seed", "-1"])
+        parsed(figure_parser(), ["a", "--seed", "-1"])
 
 
 @pytest.mark.parametrize("value", [None, "5", 1.5, -1, 2**64, float("nan"), float("inf"), True, []])
@@ -129,14 +129,14 @@ def test_checkpoints_of_a_folder(tmp_path):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "e.model").mkdir()
     assert list(checkpoints(tmp_path)) == ["a.model", "b.pkl"]
-    studio = Studio(generate, projector, tmp_path / "c.txt")
+    studio = Studio(tmp_path / "c.txt")
     assert studio.first == "c.txt" and list(studio.checkpoints()) == ["a.model", "b.pkl", "c.txt"]
     assert studio.path("b.pkl") == tmp_path / "b.pkl"
     for wrong in ("../a.model", str(tmp_path / "a.model"), "e.model", None):
         with pytest.raises(UserError, match="holds no checkpoint"):
             studio.path(wrong)
     with pytest.raises(UserError, match="holds no checkpoint"):
-        Studio(generate, projector, tmp_path / "e.model")
+        Studio(tmp_path / "e.model")
 
 
 def test_uploads_get_names_that_are_free_and_plain(tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_uploads_get_names_that_are_free_and_plain(tmp_path, monkeypatch):
     (tmp_path / "a.model").write_bytes(b"")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "me.npz").write_bytes(b"")
-    studio = Studio(generate, projector, "a.model")
+    studio = Studio("a.model")
     names = {"me.png": "me-2.png", "../;x y.JPG": "x-y.jpg", "7.png": "7-2.png", "å.p/n": "picture"}
     for name, kept in names.items():
         upload = tmp_path / "uploads" / name
@@ -165,7 +165,7 @@ def test_a_shelf_holds_so_much(tmp_path, monkeypatch):
     (tmp_path / ".explore-99999999").mkdir()
     (tmp_path / f".explore-{os.getppid()}").mkdir()
     own = Shelf(tmp_path)
-    paths = [own.put("a.png", bytes(100)) for _ in range(5)]
+    paths = [own.add("a.png", bytes(100)) for _ in range(5)]
     assert not (tmp_path / ".explore-99999999").exists()
     assert (tmp_path / f".explore-{os.getppid()}").exists()
     now = time.time()

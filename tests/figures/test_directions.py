@@ -8,6 +8,7 @@ import pytest
 from backend.terminal import UsageError
 from figures import directions
 from figures.directions import Move
+from operators.ops import jt
 
 
 class Linear:
@@ -20,16 +21,16 @@ class Linear:
         self.lengths, self.code_dim, self.calls = np.array(lengths), d, 0
         self.mean = np.full(d, 100.0)  # far from 0: nothing is lost by it
 
-    def map_latents(self, z):
+    def mapping(self, z):
         self.calls += 1
-        return (self.mean + (z * self.lengths) @ self.axes).astype("float32")
+        return jt.array((self.mean + (z.numpy() * self.lengths) @ self.axes).astype("float32"))
 
 
 def test_known_components_are_found():
     generator = Linear([5.0, 3.0, 2.0, 0.5])
     found = directions.find(generator)
     np.testing.assert_allclose(found.deviations, generator.lengths, rtol=0.02)
-    np.testing.assert_allclose(found.parts, generator.lengths**2 / 38.25, rtol=0.03)
+    np.testing.assert_allclose(found.shares, generator.lengths**2 / 38.25, rtol=0.03)
     np.testing.assert_allclose(found.vectors, generator.axes, atol=0.03)
     np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(4), atol=1e-6)
 
@@ -40,20 +41,20 @@ def test_principal_in_closed_form():
     found = directions.principal(4, points.sum(axis=0), points.T @ points)
     np.testing.assert_allclose(found.vectors, np.eye(2), atol=1e-6)
     np.testing.assert_allclose(found.deviations, np.sqrt([4.5, 0.5]), rtol=1e-6)
-    np.testing.assert_allclose(found.parts, [0.9, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(found.shares, [0.9, 0.1], rtol=1e-6)
 
 
 def test_w_that_never_varies():
     found = directions.principal(10, np.full(3, 10.0), np.full((3, 3), 10.0))
     assert found.deviations.tolist() == [0, 0, 0] and np.isfinite(found.vectors).all()
-    assert found.parts.tolist() == [0, 0, 0]
+    assert found.shares.tolist() == [0, 0, 0]
 
 
 def test_most_are_left_out_of_many():
     lengths = np.linspace(2, 1, 80)
     found = directions.find(Linear(lengths))
     assert [x.shape for x in found] == [(64, 80), (64,), (64,)]
-    assert (np.diff(found.deviations) <= 0).all() and 0 < found.parts.sum() < 1
+    assert (np.diff(found.deviations) <= 0).all() and 0 < found.shares.sum() < 1
 
 
 def test_they_are_found_once_and_kept(tmp_path):
@@ -78,7 +79,7 @@ def test_what_is_damaged_is_found_anew(tmp_path, fault):
         directions.of(Linear([1.0, 2.0, 3.0]), "abc", tmp_path / "three")
         os.replace(tmp_path / "three" / "abc.npz", path)
     else:
-        arrays = first._asdict()
+        arrays = dict(zip(directions.KEYS, first))
         if fault == "nan":
             arrays["parts"] = arrays["parts"] * np.nan
         elif fault == "pickle":

@@ -10,7 +10,10 @@ from PIL import Image
 
 import generate
 from backend import disk
+from figures import writing
 from figures.grid import save_png
+from figures.options import figure_parser
+from figures.settling import open_artist, settle
 from training.run import TrainState
 from training.schedule import Config
 
@@ -33,11 +36,9 @@ def test_images_written_beside_the_drawing_are_those_written_in_turn(checkpoint,
     out = tmp_path / "images"
     assert single(checkpoint, out) == 0
     argv = ["--batch", "2", "--device", "cpu", "--images", "9", "--out", str(out)]
-    args = generate.parser().parse_args([str(checkpoint), *argv])
-    artist = generate.new_artist(args)
-    generate.settle(args, artist)
+    artist, options = open_artist(figure_parser().parse_args([str(checkpoint), *argv]))
     paths = []
-    for pixels, path, text in generate.single_images(artist, args):
+    for pixels, path, text in writing.single_images(artist, settle(options, artist)):
         paths.append(path)
         save_png(pixels, tmp_path / "again.png", text)
         assert path.read_bytes() == (tmp_path / "again.png").read_bytes()
@@ -47,7 +48,7 @@ def test_images_written_beside_the_drawing_are_those_written_in_turn(checkpoint,
 def test_a_slow_disk_holds_no_drawing_up_and_not_all_is_drawn_ahead(
     checkpoint, tmp_path, monkeypatch
 ):
-    drawn, most, to_bytes, lock = [], [], generate.to_bytes, threading.Lock()
+    drawn, most, to_bytes, lock = [], [], writing.to_bytes, threading.Lock()
     third_batch, waited = threading.Event(), []
 
     def count(images):
@@ -61,9 +62,9 @@ def test_a_slow_disk_holds_no_drawing_up_and_not_all_is_drawn_ahead(
         with lock:
             most.append(len(drawn) - len(most))  # not yet on the disk
 
-    monkeypatch.setattr(generate, "WRITERS", 3)
-    monkeypatch.setattr(generate, "to_bytes", count)
-    monkeypatch.setattr(generate, "save_png", slow)
+    monkeypatch.setattr(writing, "WRITERS", 3)
+    monkeypatch.setattr(writing, "to_bytes", count)
+    monkeypatch.setattr(writing, "save_png", slow)
     assert single(checkpoint, tmp_path, "--seed", "5") == 0
     assert all(waited) and len(most) == 9
     assert max(most) <= 2 + 3 + 2  # ahead, and a batch of which the first is not asked for yet

@@ -26,6 +26,9 @@ from figures import figures, latents
 from figures.artist import Artist
 from figures.grid import to_bytes
 from figures.latents import LatentsError
+from figures.options import figure_parser
+from figures.rendering import map_latents
+from figures.settling import open_artist
 from training.run import TrainState
 from training.schedule import Config
 
@@ -230,7 +233,7 @@ def test_z_is_mapped_once(artist, tmp_path):
     assert alike(mine.styles([1]), artist.styles([6])) and np.array_equal(mine.latents([0]), z[:1])
     opts = options(latents=["z.npy"], seeds=[0, 1], space="z", n_row=1, n_col=3)
     middle = rows(figures.interpolation(mine, opts))[0][1]
-    styles = artist.truncate(artist.generator.map_latents((z[:1] + z[1:]) / 2))
+    styles = artist.truncate(map_latents(artist.generator, (z[:1] + z[1:]) / 2))
     assert alike(middle, artist.draw(styles, mine.noise([0]))[0])
 
 
@@ -284,8 +287,8 @@ def test_what_is_saved_without_seeds(checkpoint, tmp_path, monkeypatch):
     np.save("z.npy", some(2, CODE))
     theirs = ["--latents", "z.npy", "--latents_are", "z", "--only", "sample"]
     assert generate.main([*argv, "w.npz", *theirs]) == 0
-    artist = generate.new_artist(generate.parser().parse_args([str(checkpoint)]))
-    expected = artist.generator.map_latents(some(2, CODE))
+    artist, _ = open_artist(figure_parser().parse_args([str(checkpoint)]))
+    expected = map_latents(artist.generator, some(2, CODE))
     np.testing.assert_allclose(np.load("w.npz")["w"], expected, atol=1e-5)
 
 

@@ -6,30 +6,18 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
+from trained import spread_out
 
 from data.encode import encode
 from data.sizes import SIZES
 from figures import projection
 from figures.artist import many_styles
 from figures.projection import Adam, ProjectionError, Settings, noise_penalty, project, psnr
+from figures.rendering import map_latents, render
 from formats.features import Weights
 from model import StyledGenerator
 from operators.convolution import jt
 from quality.lpips import LPIPS
-
-
-def spread_out(generator, step=3):
-    """Noise that shows, and images about [-1, 1], as a trained network has them."""
-    rng = np.random.default_rng(0)
-    for name, p in generator.named_parameters():
-        if ".noise" in name:
-            p.update(jt.full(p.shape, 0.1))
-    noise = [rng.standard_normal((16, 1, size, size), "float32") for size in SIZES[: step + 1]]
-    deviation = generator.render(many_styles(generator)[:16], noise, step).std()
-    for name, p in generator.named_parameters():
-        if ".to_rgb" in name or name.startswith("generator.to_rgb"):
-            p.update(p * (0.4 / float(deviation)))
-    jt.sync_all()
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +33,9 @@ def generator():
 def known(generator, n, step, seed=5):
     """w and noise maps of n latents, and their images."""
     rng = np.random.default_rng(seed)
-    w = generator.map_latents(rng.standard_normal((n, generator.code_dim), "float32"))
+    w = map_latents(generator, rng.standard_normal((n, generator.code_dim), "float32"))
     noise = [rng.standard_normal((n, 1, size, size), "float32") for size in SIZES[: step + 1]]
-    return w, noise, generator.render(w, noise, step)
+    return w, noise, render(generator, w, noise, step)
 
 
 # What is optimised
@@ -174,7 +162,7 @@ def test_gradients(generator, w_plus):
     if w_plus:
         start = np.repeat(start[:, None], 3, axis=1)
     images, loss, gradients = projection.evaluate(generator, distance, start, starts, 2, None)
-    np.testing.assert_allclose(images, generator.render(start, starts, 2), atol=1e-5)
+    np.testing.assert_allclose(images, render(generator, start, starts, 2), atol=1e-5)
     np.testing.assert_allclose(loss, 10 * ((images - targets) ** 2).mean(axis=(1, 2, 3)), rtol=1e-4)
     values = [start, *starts]
     for i, g in enumerate(gradients):
@@ -182,7 +170,7 @@ def test_gradients(generator, w_plus):
         ends = []
         for h in (1e-2, -1e-2):
             moved = [x + h * direction if j == i else x for j, x in enumerate(values)]
-            pixels = generator.render(moved[0], moved[1:], 2)
+            pixels = render(generator, moved[0], moved[1:], 2)
             ends.append(10 * ((pixels - targets) ** 2).mean(axis=(1, 2, 3)).sum(dtype="float64"))
         slope = (g * direction).sum()
         assert (ends[0] - ends[1]) / 2e-2 == pytest.approx(slope, rel=0.02)
@@ -200,7 +188,7 @@ def test_a_picture_of_the_network_is_found_again(generator):
     assert (psnr(found.images, targets) > 30).all()
     left = np.linalg.norm(found.w - w, axis=1) / np.linalg.norm(mean - w, axis=1)
     assert (left < 0.1).all() and found.iterations == 300
-    np.testing.assert_allclose(found.images, generator.render(found.w, found.noise, 3), atol=1e-5)
+    np.testing.assert_allclose(found.images, render(generator, found.w, found.noise, 3), atol=1e-5)
     for x in found.noise:
         np.testing.assert_allclose(x.var(axis=(1, 2, 3)), 1, rtol=1e-4)
 
@@ -284,9 +272,9 @@ def test_progress_and_stopping(generator):
 def test_a_fade_is_projected_as_it_is_shown(generator):
     _, _, targets = known(generator, 1, step=2)
     found = project(generator, targets, Settings(steps=5, mse=1.0), step=2, alpha=0.25)
-    expected = generator.render(found.w, found.noise, 2, 0.25)
+    expected = render(generator, found.w, found.noise, 2, 0.25)
     np.testing.assert_allclose(found.images, expected, atol=1e-5)
-    assert np.abs(found.images - generator.render(found.w, found.noise, 2)).max() > 0.01
+    assert np.abs(found.images - render(generator, found.w, found.noise, 2)).max() > 0.01
 
 
 def test_a_search_that_diverges_says_so(generator):

@@ -49,7 +49,7 @@ def file(tmp_path, monkeypatch):
 
 def load(file, raw):
     file.write_bytes(raw)
-    return files.read(file)[0]
+    return files.read(file).values
 
 
 def jittor_file(values, protocol=4):
@@ -63,15 +63,16 @@ def jittor_file(values, protocol=4):
 
 @pytest.mark.parametrize("name, kind", [("torch_zip", "zip"), ("torch_legacy", "legacy")])
 def test_files_of_pytorch(name, kind):
-    values, found = files.read(DATA / f"{name}.model")
+    values, found, sha1 = files.read(DATA / f"{name}.model")
     assert found == f"PyTorch, {kind}"
+    assert sha1 == hashlib.sha1((DATA / f"{name}.model").read_bytes()).hexdigest()
     assert_same(flat(values), dict(np.load(DATA / "torch_expected.npz")))
     group = values["g_optimizer"]["param_groups"][0]
     assert group == {"lr": 0.001, "mult": 0.01, "betas": (0.0, 0.99), "params": [0]}
 
 
 def test_bare_weights_of_pytorch():
-    values, _ = files.read(DATA / "torch_legacy_ema.model")
+    values = files.read(DATA / "torch_legacy_ema.model").values
     expected = np.load(DATA / "torch_expected.npz")
     assert len(values) == 3
     assert_same(values, {name: expected[f"g_running/{name}"] for name in values})
@@ -103,7 +104,7 @@ def test_written_files_come_back(file):
         "transposed": rng.randn(3, 5)[:, ::2].T,
     }
     pytorch.write(file, values)
-    found, kind = files.read(file)
+    found, kind, _ = files.read(file)
     assert kind == "PyTorch, zip" and os.listdir(file.parent) == [file.name]
     assert_same(flat(found), flat(values))
     assert found["groups"] == values["groups"] and found["state"][300] == {"step": 70000}

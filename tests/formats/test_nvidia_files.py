@@ -9,9 +9,10 @@ import pytest
 from snapshots import NETWORK, dumps, network, network_class, snapshot
 
 import convert
+from figures.network import load_network
 from formats.files import CheckpointError
 from training.checkpoint import config_of, read_checkpoint
-from training.run import TrainState, load_generator
+from training.run import TrainState
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def broken(values, name, change):
 def test_variables_of_another_shape(write, name, change, words):
     path = write(broken(snapshot(), name, change))
     with pytest.raises(CheckpointError, match=words):
-        load_generator(path)
+        load_network(path)
 
 
 def test_mutated_snapshots(tmp_path, monkeypatch):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from saved import DATA, TINY, parts, run, saved  # noqa: F401
 
+from backend.terminal import UsageError
+from figures.network import load_network
 from formats.files import CheckpointError
 from operators.convolution import jt
 from training.checkpoint import config_of, read_checkpoint
-from training.run import TrainState, load_generator
+from training.run import TrainState
 from training.schedule import Config, phase_at
 
 
@@ -75,7 +77,7 @@ def test_scale_and_shift_of_an_instance_norm_become_style(parts, tmp_path):
     np.testing.assert_allclose(style(folded), [gamma * a, gamma * b + beta], rtol=1e-5)
     jt.save({**bare, f"{block}.norm.weight": a}, str(path))
     with pytest.raises(CheckpointError, match=f"{block}.norm.weight is unknown"):
-        load_generator(path)
+        load_network(path)
 
 
 def test_separate_files_of_jittor(run, parts, tmp_path):
@@ -99,10 +101,12 @@ def test_bare_weights_make_figures_only(parts, tmp_path):
     assert_holds(content, parts, ["g_running"])
     with pytest.raises(CheckpointError, match="no generator and no discriminator: it makes figure"):
         TrainState.load(path, content, config_of(content))
-    generator, _, size, alpha = load_generator(path)
-    name = "style.1.linear.bias"
-    assert (dict(generator.named_parameters())[name].numpy() == parts["g_running"][name]).all()
-    assert size is None
+    with pytest.raises(UsageError, match="does not tell its size in pixels"):
+        load_network(path)
+    network = load_network(path, 16)
+    parameters, name = dict(network.generator.named_parameters()), "style.1.linear.bias"
+    assert (parameters[name].numpy() == parts["g_running"][name]).all()
+    assert (network.size, network.step, network.alpha, network.images_seen) == (16, 2, 1.0, 0)
 
 
 @pytest.mark.parametrize("name", ["torch_zip", "torch_legacy", "torch_legacy_ema"])
@@ -115,7 +119,7 @@ def test_files_of_pytorch(name):
     for key, array in content["g_running"].items():
         assert (array == expected[f"g_running/{key}"]).all()
     with pytest.raises(CheckpointError, match="and 1[01][0-9] more"):
-        load_generator(path)
+        load_network(path)
 
 
 def test_widths_that_no_generator_has(parts, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from networks import draw
 
 from figures.artist import Artist
+from operators.ops import jt
 from quality import distances
 from quality.distances import frechet_distance, kernel_distance, moments, precision_recall
 from quality.path_length import path_lengths, trimmed_mean
@@ -128,20 +129,21 @@ def test_copies_of_the_data_have_precision_and_recall_1():
 class Linear:
     """w = M z, pixels = A w: a generator as far as `Artist` asks one."""
 
-    code_dim, noise_maps, stored_mean = 6, 1, None
+    code_dim, noise_maps = 6, 1
 
     def __init__(self, orthogonal=False):
         rng = np.random.default_rng(1)
-        self.mapping, self.pixels = rng.standard_normal((6, 6)), rng.standard_normal((48, 6))
+        self.matrix, self.pixels = rng.standard_normal((6, 6)), rng.standard_normal((48, 6))
         if orthogonal:
-            self.mapping = np.linalg.qr(self.mapping)[0]
+            self.matrix = np.linalg.qr(self.matrix)[0]
             self.pixels = np.linalg.qr(self.pixels)[0]
 
-    def map_latents(self, z):
-        return (z @ self.mapping.T).astype("float32")
+    def mapping(self, z):
+        return jt.array((z.numpy() @ self.matrix.T).astype("float32"))
 
-    def render(self, w, noise, step, alpha):
-        return (w[:, 0].astype("float64") @ self.pixels.T).reshape(-1, 3, 4, 4)
+    def synthesis(self, styles, noise, step, alpha):
+        w = styles[0].numpy().astype("float64")
+        return jt.array((w @ self.pixels.T).reshape(-1, 3, 4, 4))
 
 
 def squared(a, b):
@@ -157,7 +159,7 @@ def test_path_length_of_a_linear_generator_in_w(whole):
     artist = Artist(Linear(), step=0, alpha=1.0, psi=1.0)
     found = path_lengths(artist, squared, "w", whole, SEEDS)
     a, b = (artist.latents(2 * SEEDS + i).astype("float64") for i in (0, 1))
-    difference = (b - a) @ artist.generator.mapping.T @ artist.generator.pixels.T
+    difference = (b - a) @ artist.generator.matrix.T @ artist.generator.pixels.T
     np.testing.assert_allclose(found, (difference**2).sum(axis=1), rtol=5e-3)
 
 
@@ -174,7 +176,7 @@ def test_path_length_of_an_isometry_in_z(whole):
 def test_the_places_on_a_path_are_drawn():
     """Of a generator that bends, full and end differ, and each seed keeps its place."""
     artist = Artist(Linear(), step=0, alpha=1.0, psi=1.0)
-    artist.generator.map_latents = lambda z: (z**3).astype("float32")
+    artist.generator.mapping = lambda z: z**3
     full, end = (path_lengths(artist, squared, "z", whole, SEEDS) for whole in (True, False))
     assert np.abs(full / end - 1).min() > 1e-3
     part = path_lengths(artist, squared, "z", True, SEEDS[5:8])

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from saved import TINY, run, saved  # noqa: F401
 
+from figures.network import load_network
 from formats.files import CheckpointError
 from operators.convolution import jt
 from training.checkpoint import ENTRIES, config_of, read_checkpoint
-from training.run import TrainState, load_generator
+from training.run import TrainState
 
 
 def test_everything_comes_back(run, saved):
@@ -40,9 +41,9 @@ def test_generator_for_the_figures_is_the_average(run, saved):
     key = "generator.to_rgb.2.conv.bias"
     run.running_parameters[key].update(jt.array(np.array([1.0, 2.0, 3.0], "float32")))
     run.save(saved, alpha=0.5, size=16)
-    generator, config, size, alpha = load_generator(saved)
-    assert (size, alpha, config) == (16, 0.5, TINY)
-    assert (dict(generator.named_parameters())[key].numpy() == [1, 2, 3]).all()
+    network = load_network(saved)
+    assert (network.size, network.alpha, network.config) == (16, 0.5, TINY)
+    assert (dict(network.generator.named_parameters())[key].numpy() == [1, 2, 3]).all()
 
 
 class Evil:
