@@ -61,7 +61,8 @@ def export(content: dict, path, out) -> None:
     """Writes what the original's scripts load in PyTorch; parts that are missing stay so. Raises
     CheckpointError when what was read at `path` does not fit.
     """
-    from training.run import new_discriminator, new_generator, take_parameters, to_arrays
+    from training.parameters import take_parameters, to_arrays
+    from training.run import new_discriminator, new_generator
 
     config = config_of(content)
     if config.saved().keys() & set(NVIDIA_FIELDS):
@@ -97,7 +98,8 @@ def keep_average(content: dict, path, size, out) -> None:
     """Writes the averaged generator of what was read at `path`, up to the level of its size: for
     the figures, a fraction of the checkpoint. Raises CheckpointError when it does not fit.
     """
-    from training.run import level_of, new_generator, take_parameters, to_arrays, write
+    from training.parameters import level_of, take_parameters, to_arrays
+    from training.run import new_generator, write
 
     config, size = config_of(content), size_of(content, path, size)
     generator = new_generator(config)

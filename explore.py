@@ -62,6 +62,7 @@ def command_options(args) -> list:
     options = ["--size", str(args.size)] if args.size else []
     options += ["--device", args.device] if args.device != "auto" else []
     options += ["--precision", args.precision] if args.precision != "float32" else []
+    options += ["--plain"] if args.plain else []
     return options + (["--threads", str(args.threads)] if args.threads else [])
 
 

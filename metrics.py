@@ -49,7 +49,7 @@ def measure(judge: Judge, path: str, args) -> Measured:
     if Path(path).is_dir():
         folder = Folder(path)
         return Measured(path, folder.size, 0, judge.measure_folder(folder))
-    network = load_network(path, args.size)
+    network = load_network(path, args.size, args.plain)
     artist = Artist.of(network, args.psi, network.config.psi_levels, args.batch)
     results = judge.measure_artist(artist, args.seed)
     return Measured(path, (network.size, network.size), network.images_seen, results)

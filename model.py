@@ -12,7 +12,6 @@ written here is what runs under --plain; otherwise fast.py does the same with fe
 """
 
 import math
-from typing import Dict
 
 import numpy as np
 
@@ -36,11 +35,6 @@ def widths(channel_max: int):
 def is_fading(step: int, alpha) -> bool:
     """Whether an image of this step is a blend with the step below."""
     return step > 0 and alpha is not None and 0 <= alpha < 1
-
-
-def parameters_below(module, prefixes) -> Dict[str, "jt.Var"]:
-    """The module's parameters whose names start with one of the prefixes, by name."""
-    return {k: p for k, p in module.named_parameters() if k.startswith(tuple(prefixes))}
 
 
 # Layers with weights
@@ -433,12 +427,6 @@ class StyledGenerator(nn.Module):
         levels = [second if low <= i <= high else first for i in range(step + 1)]
         return self.synthesis(levels, noise, step, alpha)
 
-    def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:
-        """Those that an image of this step and alpha depends on, by name."""
-        rgb = [step - 1, step] if is_fading(step, alpha) else [step]
-        levels = [f"generator.progression.{i}." for i in range(step + 1)]
-        return parameters_below(self, ["style.", *levels, *(f"generator.to_rgb.{i}." for i in rgb)])
-
 
 # The discriminator
 
@@ -499,9 +487,3 @@ class Discriminator(nn.Module):
                 x = (1 - alpha) * skip + alpha * x
         x = self.progression[MAX_STEP](self.stddev(x))
         return self.linear(x.reshape(x.shape[:2]))
-
-    def used_parameters(self, step: int, alpha=None) -> Dict[str, "jt.Var"]:
-        """Those that the score of an image of this step and alpha depends on, by name."""
-        rgb = [MAX_STEP - step] + ([MAX_STEP - step + 1] if is_fading(step, alpha) else [])
-        levels = [f"progression.{MAX_STEP - i}." for i in range(step + 1)]
-        return parameters_below(self, ["linear.", *levels, *(f"from_rgb.{i}." for i in rgb)])

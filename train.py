@@ -308,7 +308,7 @@ def new_run(args, folder: Path, pictures):
     if not paths:
         if not jt.flags.use_cuda:
             print(memory.check(config, widths(config.channel_max)))
-        return TrainState(config), None
+        return TrainState(config, args.plain), None
     run, source = continued_run(args, paths, pictures.length)
     if not History(folder).holds(source):
         check_vacant(folder, run.config, pictures.length)

@@ -25,7 +25,6 @@ from backend.cuda_home import Cuda, Unusable, ask
 from backend.disk import our_cache
 from backend.jittor_home import DeviceError, jittor_cache
 from backend.terminal import number
-from operators import native
 
 CHOICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "tf32")
@@ -339,13 +338,19 @@ def add_options(parser) -> None:
         metavar="N",
         help="on the CPU (default: OMP_NUM_THREADS, else the cores that this process may use)",
     )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="compute layer by layer as model.py has them, without the operators of fast.py: the "
+        "same up to rounding, slower",
+    )
 
 
 def describe(jt, cuda: str = "", reason: str = "") -> str:
     """One line: device, and why not the other."""
     if jt.flags.use_cuda:
         return f"device: {cuda or 'CUDA'}"
-    threads = native.threads()
+    threads = machine.threads()
     plural = "s" if threads > 1 else ""
     return f"device: CPU, {threads} thread{plural}" + (f" ({reason})" if reason else "")
 

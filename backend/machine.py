@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Iterator, Optional, Tuple
 
@@ -76,3 +77,9 @@ def positive_number(file: Path, word: int = 0) -> Optional[int]:
         return max(0, int(file.read_text().split()[word])) or None
     except (OSError, ValueError, IndexError):
         return None
+
+
+def threads() -> int:
+    """How many take part: the first number of OMP_NUM_THREADS, as OpenMP reads it."""
+    found = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))
+    return max(1, int(found.group(1))) if found else cores()

@@ -52,6 +52,7 @@ def main() -> None:
     jt = device.load("cuda")
 
     import train
+    from training.parameters import used_parameters
     from training.run import TrainState
     from training.schedule import Config, phase_at
 
@@ -77,7 +78,7 @@ def main() -> None:
         iteration()  # parameters get moments, algorithms are searched
         rows = profiled(jt, iteration)
         found = counted(rows, "cudnn", "cublas")
-        parts = [x.used_parameters(phase.step) for x in (run.generator, run.discriminator)]
+        parts = [used_parameters(x, phase.step) for x in (run.generator, run.discriminator)]
         g, d = (sum(p.numel() for p in part.values()) for part in parts)
         least = found[0][1] + 4e-6 * (5 * (g + d) + 3 * g)
         cells = " | ".join(f"{n:.0f} | {mb:.1f}" for n, mb in found)

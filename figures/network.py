@@ -29,15 +29,15 @@ class Network(NamedTuple):
     mean_style: Optional[np.ndarray]  # (1, code_size), the centre of truncation, where it is told
 
 
-def load_network(path, size: Optional[int] = None) -> Network:
+def load_network(path, size: Optional[int] = None, plain: bool = False) -> Network:
     """The averaged generator of a checkpoint, which is read once. size: in pixels, instead of the
-    one that it was training at; a smaller one is fully grown, alpha 1.
+    one that it was training at; a smaller one is fully grown, alpha 1. plain: without fast.py.
 
     Raises CheckpointError; UsageError where neither the checkpoint nor `size` tells the size.
     """
     content = read_checkpoint(path)
     config = config_of(content)
-    generator = built(content, config, path)
+    generator = built(content, config, path, plain)
     size, alpha = size_and_alpha(content, config, path, size)
     mean = content["mean_style"]
     return Network(
@@ -53,13 +53,14 @@ def load_network(path, size: Optional[int] = None) -> Network:
     )
 
 
-def built(content: dict, config: Config, path):
+def built(content: dict, config: Config, path, plain: bool):
     """The generator with the weights of the average, as every figure uses it. Loads Jittor. Raises
     CheckpointError for weights that do not fit.
     """
-    from training.run import new_generator, take_parameters  # imports Jittor
+    from training.parameters import take_parameters  # imports Jittor
+    from training.run import new_generator
 
-    generator = new_generator(config)
+    generator = new_generator(config, plain)
     take_parameters(generator, content, "g_running", path)
     return generator
 
@@ -85,4 +86,4 @@ def open_network(args, say=print) -> Network:
     if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
         raise CheckpointError(f"{args.ckpt}: no such file")
     device.load(args.device, say, args.precision, args.threads)
-    return load_network(args.ckpt, args.size)
+    return load_network(args.ckpt, args.size, args.plain)

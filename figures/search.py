@@ -109,6 +109,7 @@ def save_projection(options, path, name: str, i: int, targets, projection, film)
 def notes(options, path) -> dict:
     """What the PNG of a picture says of itself: keyword -> text."""
     hidden = ("ckpt", "device", "expname", "paths", "files")
+    hidden += () if options.plain else ("plain",)
     shown = {k: v for k, v in vars(options).items() if k not in hidden}
     return {
         "Software": "projector.py",

@@ -24,6 +24,7 @@ def notes(artist, options, figure: str, seeds) -> dict:
     """What a PNG says of itself, so that it can be made again: keyword -> text."""
     hidden = ("ckpt", "device", "expname", "only", "save_latents")
     hidden += tuple(name for name in CHANGES if getattr(options, name, None) is None)
+    hidden += () if options.plain else ("plain",)
     shown = {k: v for k, v in vars(options).items() if k not in hidden}
     given = {}
     if artist.files:

@@ -5,7 +5,6 @@ GPU the sources in operators/kernels/cuda, each as a part of Jittor's kernels.
 import ctypes
 import functools
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -55,14 +54,8 @@ def loaded() -> ctypes.CDLL:
     folder = Path(jt.flags.cache_path, f"kernels-{key.hexdigest()[:12]}")
     # oneDNN's functions are looked for among what Jittor has loaded
     kernels = ctypes.CDLL(str(made_once(folder, fill) / "kernels.so"))
-    kernels.set_threads(threads())
+    kernels.set_threads(machine.threads())
     return kernels
-
-
-def threads() -> int:
-    """How many take part: the first number of OMP_NUM_THREADS, as OpenMP reads it."""
-    found = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))
-    return max(1, int(found.group(1))) if found else machine.cores()
 
 
 ARRAYS = """

@@ -13,6 +13,8 @@ ROOMS = [name for name in ORDER if (ROOT / name).is_dir()]
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - set(ORDER)
 FILES = sorted([*ROOT.glob("*.py"), *(f for room in ROOMS for f in (ROOT / room).glob("*.py"))])
 NAMES = {p.name for top in ROOT.glob("[!.]*") for p in [top, *top.rglob("*")]}
+# Both networks in one piece, with the answers to what readers of the original ask
+LONGER = {"model.py": 500}
 NAMED = re.compile(r"[\w/]*\w\.(?:py|h|cc|cuh|md)\b")  # a file that a text speaks of
 
 
@@ -42,7 +44,7 @@ def test_the_house(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     own = {path.parent.name} if path.parent != ROOT else set()
     assert (set(imported(tree)) & (SCRIPTS | set(ORDER))) - own <= may_import(path)
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 410
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGER.get(path.name, 410)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name

@@ -19,7 +19,8 @@ jt = device.load()
 from fast import accelerate  # noqa: E402
 from model import Discriminator, StyledGenerator  # noqa: E402
 from training.losses import LOSSES  # noqa: E402
-from training.run import TrainState, assign  # noqa: E402
+from training.parameters import assign, used_parameters  # noqa: E402
+from training.run import TrainState  # noqa: E402
 from training.schedule import Config, Phase  # noqa: E402
 
 DATA = Path(__file__).parent / "recorded"
@@ -227,7 +228,7 @@ def penalty_and_gradients(discriminator, kind, step):
     real, fake = (x.cast(precision(discriminator)) for x in (real, fake))
     loss, _ = LOSSES["r1" if kind == "r1" else "wgan-gp"]
     penalty = loss(lambda x: discriminator(x, step, alpha), real, fake, eps=eps)[2]
-    used = discriminator.used_parameters(step, alpha)
+    used = used_parameters(discriminator, step, alpha)
     gradients = dict(zip(used, (g.numpy() for g in jt.grad(penalty, list(used.values())))))
     # The last bias shifts every score alike: no penalty depends on it, and the original has no
     # gradient there.
@@ -270,7 +271,7 @@ def loss_and_gradients(generator, discriminator, step):
     z, maps = var(f"grad{step}.z", (n, 512), generator), noise(f"grad{step}", step, n, generator)
     image = generator(z, noise=maps, step=step, alpha=alpha)
     loss = LOSSES["r1"][1](discriminator(image, step, alpha))
-    used = generator.used_parameters(step, alpha)
+    used = used_parameters(generator, step, alpha)
     gradients = dict(zip(used, (g.numpy() for g in jt.grad(loss, list(used.values())))))
     return loss.item(), gradients
 

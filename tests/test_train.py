@@ -18,6 +18,7 @@ import train
 from data.store import WRITER, LmdbWriter
 from operators.convolution import jt
 from training.checkpoint import read_checkpoint
+from training.parameters import used_parameters
 from training.run import TrainState
 from training.schedule import Config, phase_at
 
@@ -152,7 +153,7 @@ def test_iteration_updates_used_parameters_and_no_others():
     before = {k: p.numpy() for k, p in run.g_parameters.items()}
     phase = phase_at(config, 0)
     train.train_iteration(run, phase, np.zeros((4, 3, 8, 8), "float32"))
-    used = set(run.generator.used_parameters(phase.step, phase.alpha))
+    used = set(used_parameters(run.generator, phase.step, phase.alpha))
     changed = {k for k, p in run.g_parameters.items() if (p.numpy() != before[k]).any()}
     assert changed == used
     assert {k for k, n in run.g_optimizer.steps.items() if n} == used

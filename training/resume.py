@@ -169,12 +169,14 @@ def continued_run(args, paths, length: int):
     latest = args.ckpt in LATEST
     path, content = read_first(paths) if latest else (paths[0], read_checkpoint(paths[0]))
     if content["written_by"] != "train.py":
-        run = TrainState.with_networks(path, content, foreign_started(args, path, content))
+        config = foreign_started(args, path, content)
+        run = TrainState.with_networks(path, content, config, args.plain)
         loaded = [take_optimizer(run, part, path, content) for part in OPTIMIZERS]
         steps = "its" if all(loaded) else "one new and one of its" if any(loaded) else "new"
         print(f"starting from the networks in {path}, with {steps} optimiser states")
         return run, path
-    run = TrainState.load(path, content, own_continued(args, path, content, length))
+    config = own_continued(args, path, content, length)
+    run = TrainState.load(path, content, config, args.plain)
     print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
     return run, path
 

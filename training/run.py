@@ -2,28 +2,25 @@
 restored as one.
 """
 
-import re
 from pathlib import Path
 
 import numpy as np
 
 from backend import device
 from backend.disk import replacing
-from data.sizes import step_of
 from fast import accelerate
 from formats import rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
-from model import MAX_STEP, Discriminator, StyledGenerator
-from training.checkpoint import AVERAGE_ALONE, NVIDIA, VERSION, check_parameters
+from model import Discriminator, StyledGenerator
+from training.checkpoint import VERSION, check_parameters
 from training.folder import check_finite, writing
 from training.losses import LOSSES
 from training.optimizer import Adam, average
+from training.parameters import draw_weights, take_parameters, to_arrays, used_parameters
 from training.schedule import LATER_FIELDS, NVIDIA_FIELDS, START_FIELDS, Config
 
 jt = device.load()
-
-WEIGHT_STREAM = 4  # dataset.py has 1 and 2, train.py 3
 
 
 def new_generator(config: Config, plain: bool = False) -> StyledGenerator:
@@ -44,53 +41,6 @@ def new_discriminator(config: Config, plain: bool = False) -> Discriminator:
     settings = config.from_rgb_activate, config.channel_max, config.stddev_group
     discriminator = Discriminator(*settings)
     return discriminator if plain else accelerate(discriminator)
-
-
-def take_parameters(module, content: dict, part: str, path) -> None:
-    """Gives a network the arrays of a part of `read_checkpoint`'s content. NVIDIA's and lone
-    averages lack the levels above their size: those keep their initial values. Raises
-    CheckpointError.
-    """
-    expected, arrays = dict(module.named_parameters()), content[part]
-    if content["written_by"] == NVIDIA or content["version"] == AVERAGE_ALONE:
-        step = step_of(content["size"])
-        expected = {k: p for k, p in expected.items() if k in arrays or level_of(k) <= step}
-    check_parameters(expected, arrays, path, part)
-    assign(expected, arrays)
-
-
-def draw_weights(networks, seed: int) -> None:
-    """Gives what starts as N(0, 1) numbers that hang on the seed alone: Jittor's own generators
-    differ between CPU and CUDA.
-    """
-    rng = np.random.default_rng([seed, 0, WEIGHT_STREAM])
-    for network in networks:
-        for name, p in network.named_parameters():
-            if is_drawn(name):
-                p.update(jt.array(rng.standard_normal(p.shape, dtype=str(p.dtype))))
-    jt.sync_all()
-
-
-def is_drawn(name: str) -> bool:
-    """Whether a parameter starts as N(0, 1): all but biases and the strengths of noise."""
-    return name.endswith(("weight_orig", "weight", "input")) and ".noise" not in name
-
-
-def level_of(name: str) -> int:
-    """The step of a parameter's level; 0 where it has none."""
-    place = re.match(r"(generator\.)?(?:progression|to_rgb|from_rgb)\.(\d)\.", name)
-    return 0 if place is None else int(place[2]) if place[1] else MAX_STEP - int(place[2])
-
-
-def assign(parameters: dict, arrays: dict) -> None:
-    """Gives each parameter the array of its name, as a copy."""
-    for name, p in parameters.items():
-        p.update(jt.array(np.array(arrays[name], dtype="float32")))
-    jt.sync_all()  # a pending array of one element breaks the kernel that Jittor fuses it into
-
-
-def to_arrays(module) -> dict:
-    return {name: p.numpy() for name, p in module.named_parameters()}
 
 
 def write(path, content: dict) -> None:
@@ -140,7 +90,7 @@ class TrainState:
         fake.sync()  # else its activations would wait with the discriminator's
         eps = None if eps is None else jt.array(eps)
         losses = self.discriminator_loss(score, jt.array(real), fake, self.penalty_weight(), eps)
-        names = self.discriminator.used_parameters(phase.step, phase.alpha)
+        names = used_parameters(self.discriminator, phase.step, phase.alpha)
         real, fake, penalty = losses
         self.d_optimizer.step([[real, penalty], [fake]], names, phase.lr)
         return losses
@@ -149,7 +99,7 @@ class TrainState:
         """One update of the generator. Returns its loss as a Var."""
         fake = self.fake_images(phase, latents, crossover, noise)
         loss = self.generator_loss(self.discriminator(fake, phase.step, phase.alpha))
-        names = self.generator.used_parameters(phase.step, phase.alpha)
+        names = used_parameters(self.generator, phase.step, phase.alpha)
         self.g_optimizer.step([[loss]], names, phase.lr)
         self.mean_style = None
         return loss
@@ -228,12 +178,12 @@ class TrainState:
         write(path, content)
 
     @classmethod
-    def load(cls, path, content: dict, config: Config) -> "TrainState":
+    def load(cls, path, content: dict, config: Config, plain: bool = False) -> "TrainState":
         """The run as `read_checkpoint` found it in the file at `path`, going on under `config`.
 
         Optimisers that the file lacks start afresh. Raises CheckpointError for what does not fit.
         """
-        run = cls.with_networks(path, content, config)
+        run = cls.with_networks(path, content, config, plain)
         for part in OPTIMIZERS:
             run.load_optimizer(part, path, content)
         run.images_seen = content["images_seen"]
@@ -241,7 +191,9 @@ class TrainState:
         return run
 
     @classmethod
-    def with_networks(cls, path, content: dict, config: Config) -> "TrainState":
+    def with_networks(
+        cls, path, content: dict, config: Config, plain: bool = False
+    ) -> "TrainState":
         """A new run that begins with the networks of another. Raises CheckpointError."""
         missing = [part for part in NETWORKS.values() if content[part] is None]
         if missing:
@@ -249,7 +201,7 @@ class TrainState:
                 f"{path} holds no {' and no '.join(missing)}: it makes figures, but training "
                 "cannot go on from it"
             )
-        run = cls(config)
+        run = cls(config, plain)
         for part, module in (
             ("generator", run.generator),
             ("discriminator", run.discriminator),

@@ -5,7 +5,8 @@ import pytest
 
 import train
 from model import Discriminator, StyledGenerator
-from training.run import TrainState, is_drawn
+from training.parameters import is_drawn
+from training.run import TrainState
 from training.schedule import Config, phase_at
 
 CONFIG = Config(

@@ -9,6 +9,7 @@ from tiny import TINY, assert_same_checkpoint, run_train
 import train
 from operators.convolution import jt
 from training.checkpoint import read_checkpoint
+from training.parameters import used_parameters
 from training.run import TrainState
 from training.schedule import Config, phase_at
 
@@ -73,7 +74,7 @@ def test_the_average_reaches_back_a_share_of_the_images(seen, share, decay):
     run.images_seen = seen
     before = {k: p.numpy() for k, p in run.running_parameters.items()}
     iterate(run, phase)
-    for name in run.generator.used_parameters(phase.step, phase.alpha):
+    for name in used_parameters(run.generator, phase.step, phase.alpha):
         new = run.g_parameters[name].numpy()
         expected = decay * before[name] + (1 - decay) * new
         np.testing.assert_allclose(run.running_parameters[name].numpy(), expected, atol=2e-6)

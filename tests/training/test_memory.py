@@ -7,6 +7,7 @@ import train
 from backend import machine
 from model import Discriminator, StyledGenerator, widths
 from training import memory
+from training.parameters import used_parameters
 from training.schedule import Config
 
 
@@ -16,7 +17,7 @@ from training.schedule import Config
 def test_counts_the_weights(channels, code, n_mlp, step):
     config = Config(channel_max=channels, code_size=code, n_mlp=n_mlp)
     networks = StyledGenerator(code, n_mlp, channels), Discriminator(channel_max=channels)
-    exact = sum(p.numel() for n in networks for p in n.used_parameters(step).values())
+    exact = sum(p.numel() for n in networks for p in used_parameters(n, step).values())
     assert abs(memory.weights(config, widths(channels), step) / exact - 1) < 0.02
 
 
