@@ -2,6 +2,7 @@
 
     python benchmarks/train_step.py
     python benchmarks/train_step.py --torch FOLDER --python TORCH_PYTHON
+    python benchmarks/train_step.py --plain      # beside model.py as written, without fast.py
     OMP_NUM_THREADS=1 python benchmarks/train_step.py --channel_max 40      # narrow, one thread
     python benchmarks/train_step.py --cold       # the first iterations with no kernel compiled yet
 
@@ -43,7 +44,8 @@ def our_iteration(args):
     from training.run import TrainState
     from training.schedule import Config, Phase
 
-    run = TrainState(Config(loss="r1", mixing=True, channel_max=args.channel_max))
+    config = Config(loss="r1", mixing=True, channel_max=args.channel_max)
+    run = TrainState(config, plain=args.measure == "plain")
     noise = run.generator.draw_noise
     rng = np.random.RandomState(0)
 
@@ -134,7 +136,7 @@ def gpu_memory(args) -> float:
 def measure(args) -> dict:
     """What a process of its own finds out about each size, one after the other."""
     before = gpu_memory(args)
-    iteration = {"ours": our_iteration, "original": original_iteration}[args.measure](args)
+    iteration = (original_iteration if args.measure == "original" else our_iteration)(args)
     found = {}
     for size in args.sizes:
         seconds = []
@@ -153,10 +155,10 @@ def compare(args) -> None:
     """Prints a table: each size in processes of its own, the contenders in turn."""
     speed = turns.measured(sys.executable, __file__, "--measure", "matrix", *options(args))
     print(f"product of matrices of 2048 x 2048: {speed:.0f} GFLOP/s\n")
-    names = turns.contenders(args)
+    names = {**turns.contenders(args), **({"plain": sys.executable} if args.plain else {})}
     print("| size | | s/iteration | images/s | GFLOP/s | share | peak GB | first s |")
     print("|---|---|---|---|---|---|---|---|")
-    ratios = {"time": [], "memory": []}
+    ratios = {name: [] for name in names if name != "ours"}
     for size in args.sizes:
         found = {name: [] for name in names}
         for _ in range(args.rounds):
@@ -179,13 +181,13 @@ def compare(args) -> None:
                 f"| {rate / speed:.0%} | {peak:.2f} | {first:.1f} |",
                 flush=True,
             )
-        if args.torch:
-            time_ratio, memory_ratio = (a / b for a, b in zip(*medians.values()))
-            ratios["time"].append(time_ratio)
-            ratios["memory"].append(memory_ratio)
-            print(f"| | ratio | {time_ratio:.2f} | | | | {memory_ratio:.2f} | |", flush=True)
-    for name, values in ratios.items() if args.torch else ():
-        print(f"\n{name}: geometric mean {statistics.geometric_mean(values):.2f} of the original's")
+        for name, values in ratios.items():
+            time, memory = (a / b for a, b in zip(medians["ours"], medians[name]))
+            values.append((time, memory))
+            print(f"| | ours / {name} | {time:.2f} | | | | {memory:.2f} | |", flush=True)
+    for name, values in ratios.items():
+        time, memory = map(statistics.geometric_mean, zip(*values))
+        print(f"\nours / {name}: geometric mean of times {time:.2f}, of memory {memory:.2f}")
 
 
 def options(args) -> list:
@@ -227,7 +229,8 @@ def main() -> None:
     parser.add_argument(
         "--cold", action="store_true", help="compile every kernel anew, and time it"
     )
-    choices = ["ours", "original", "matrix"]
+    parser.add_argument("--plain", action="store_true", help="model.py without fast.py too")
+    choices = ["ours", "plain", "original", "matrix"]
     parser.add_argument("--measure", choices=choices, help=argparse.SUPPRESS)
     parser.add_argument("--kernels", help=argparse.SUPPRESS)
     args = parser.parse_args()
