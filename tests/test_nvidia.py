@@ -183,7 +183,7 @@ def test_groups_of_four():
             np.testing.assert_allclose(together[part], alone, atol=1e-6)
         score.stddev.group = 0
         assert np.abs(score(jt.array(images), 1).numpy() - together).max() > 1e-4
-        score.stddev_group = 4
+        score.stddev.group = 4
         score(jt.array(images[:3]), 1).sync()  # fewer than a group
         with pytest.raises(ValueError, match="6 images are no groups of 4"):
             score(jt.array(images[:6]), 1)
