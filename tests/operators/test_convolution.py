@@ -130,3 +130,22 @@ def test_convolution_with_stride_and_uneven_padding():
     x, w = draw(2, 3, 23, 20), draw(4, 3, 3, 5)
     y = convolution.conv2d(jt.array(x), jt.array(w), (1, 2), 0.5, stride=2)
     assert_close(y, oracle.conv(x, w, 2, (1, 2), False, 0.5))
+
+
+def test_another_precision_to_the_second_derivative(float64):
+    """By NumPy, on CUDA too, where images and kernels come from the GPU and go back."""
+    x, w = (a.astype("float64") for a in (draw(2, 3, 5, 5), draw(4, 3, 3, 3)))
+    y = oracle.conv(x, w, 2, 1)
+    a, (vx, vw) = draw(*y.shape).astype("float64"), (jt.array(v) for v in (x, w))
+    vy = convolution.conv2d(vx, vw, 1, stride=2)
+    u = jt.grad((jt.array(a) * vy * vy).sum() / 2, vx)
+    dx, dw = jt.grad((u * u).sum() / 2, [vx, vw])
+
+    ue = oracle.conv_data(w, a * y, 2, 1, False, 1.0, (5, 5))
+    au = a * oracle.conv(ue, w, 2, 1)
+    exact_dw = oracle.conv_weight(ue, a * y, 2, 1, False, 1.0, (3, 3))
+    exact_dw += oracle.conv_weight(x, au, 2, 1, False, 1.0, (3, 3))
+    exact_dx = oracle.conv_data(w, au, 2, 1, False, 1.0, (5, 5))
+    for ours, exact in ((vy, y), (u, ue), (dx, exact_dx), (dw, exact_dw)):
+        assert ours.dtype == "float64"
+        assert_close(ours, exact, 1e-14)
