@@ -1,5 +1,5 @@
 """StyleGAN's two networks (Karras et al. 2019, arXiv 1812.04948), grown as ProGAN's (arXiv
-1710.10196), layer by layer as the papers and the PyTorch original have them.
+1710.10196), layer by layer as rosinality/style-based-gan-pytorch, "the original", has them.
 
     from model import StyledGenerator
     G = StyledGenerator()
@@ -7,8 +7,8 @@
 
 A step is log2(size) - 2: 0 is 4x4, 8 is 1024x1024. While a size fades in, `alpha` runs from 0 to 1;
 None (or anything outside [0, 1)) means fully grown. Parameters have the names and shapes of the
-original. Every layer works in any precision, on CPU and CUDA, and differentiates twice. What is
-written here is what runs under --plain; otherwise fast.py does the same with fewer operators.
+original. Every layer works in float32 and float64, on CPU and CUDA, and differentiates twice. The
+scripts run what is written here with --plain; else fast.py does the same with fewer operators.
 """
 
 import math
@@ -24,7 +24,9 @@ nn = jt.nn
 
 MAX_STEP = 8
 CHANNELS = (512, 512, 512, 512, 256, 128, 64, 32, 16)  # by step
-FUSED_FROM = 5  # 128 px: from here on the original resamples and convolves with one stored kernel
+FUSED_FROM = (
+    5  # 128 px: from here on one layer resamples and convolves (ProGAN's code does so, too)
+)
 
 
 def widths(channel_max: int):
@@ -45,12 +47,12 @@ class EqualLR(nn.Module):
 
     The stored weight is N(0, 1) and is multiplied by He's constant, scale = sqrt(2 / fan_in), each
     time it is used (ProGAN, section 4.1). Initialised by that constant instead, a layer would start
-    the same; but Adam's steps do not depend on a gradient's size, so that layers with small weights
-    would change faster than those with large ones. Stored this way all learn at the same speed.
+    the same; but Adam's steps do not depend on a gradient's size: relative to their weights, layers
+    with small ones would change faster. Stored this way all learn at the same speed.
     """
 
     def __init__(self, *shape):
-        self.bias = jt.zeros(shape[0])  # first, as the original numbers its parameters
+        self.bias = jt.zeros(shape[0])  # first: optimiser states of the original go by order
         self.weight_orig = jt.randn(shape)
         self.scale = math.sqrt(2 / np.prod(shape[1:]))
 
@@ -75,7 +77,7 @@ class EqualConv2d(nn.Module):
     w').
 
     blur: a `Blur` between convolution and bias, where NVIDIA's own networks have it. The original
-    and its checkpoints blur after the bias, which then grows weaker at the image's border.
+    blurs after the bias, so that at the border, with zeros beyond, less of the bias is left.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, padding=None, blur=None):
@@ -91,18 +93,18 @@ class EqualConv2d(nn.Module):
 
 
 def widened(w):
-    """Kernels (a, b, 3, 3) -> (a, b, 4, 4): means of the four places at which a kernel can lie on
-    pixels twice as large. With stride 2 they resample and convolve at once.
+    """Kernels (a, b, 3, 3) -> (a, b, 4, 4): the kernel at the four places where it meets 2x2
+    pixels, averaged. Applied with stride 2 it resamples and convolves at once.
     """
-    a, b, h, k = w.shape
-    w = w.reindex([a, b, h + 2, k + 2], ["i0", "i1", "i2-1", "i3-1"])  # zeros around it
+    a, b, k, _ = w.shape
+    w = w.reindex([a, b, k + 2, k + 2], ["i0", "i1", "i2-1", "i3-1"])  # zeros around it
     return (w[:, :, 1:, 1:] + w[:, :, :-1, 1:] + w[:, :, 1:, :-1] + w[:, :, :-1, :-1]) / 4
 
 
 class FusedUpsample(nn.Module):
     """Upsample and EqualConv2d by one transposed convolution of stride 2, from 128 px on: (n, c_in,
-    h, w) -> (n, c_out, 2h, 2w). It makes a quarter of what the two would make with its weights,
-    for `widened` divides by 4, as the original does. blur: as EqualConv2d's.
+    h, w) -> (n, c_out, 2h, 2w). A mean is what downsampling needs; here, where a sum of the four
+    would equal the two layers, the original divides by 4 too. blur: as EqualConv2d's.
     """
 
     def __init__(self, c_in: int, c_out: int, blur=None):
@@ -156,9 +158,9 @@ class AvgPool2d(nn.Module):
 class Blur(nn.Module):
     """Low-pass filter [1 2 1] x [1 2 1] / 16 with zeros beyond the border: (n, c, h, w), as x.
 
-    After each upsampling and before each downsampling (section 2, "bilinear"). Repeated pixels are
-    steps, whose high frequencies a convolution would have to learn to remove; and what is thinned
-    out without a filter aliases. Nearest neighbours and this filter are bilinear interpolation.
+    In each block that doubles or halves the size (section 2, "bilinear"): repeated pixels are
+    steps, whose high frequencies the next layers would have to learn to remove, and what is thinned
+    out without a filter aliases. The blend while a size fades in does without.
     """
 
     def execute(self, x):
@@ -188,8 +190,8 @@ class PixelNorm(nn.Module):
 
 
 class InstanceNorm2d(nn.Module):
-    """Each image's each channel to zero mean and unit variance over its pixels, the biased one:
-    (n, c, h, w), as x.
+    """Each image's each channel to zero mean and unit (biased) variance over its pixels: (n, c, h,
+    w), as x.
     """
 
     def __init__(self, eps: float = 1e-5):
@@ -277,8 +279,8 @@ class AdaptiveInstanceNorm(nn.Module):
 
 
 class StyledConvBlock(nn.Module):
-    """One level of the synthesis network (figure 1b): two times convolution, noise, leaky ReLU and
-    AdaIN.
+    """One level of the synthesis network (figure 1b): two times convolution with its bias, noise,
+    leaky ReLU and AdaIN.
 
     `conv1` doubles the size: upsample, convolution with its bias, blur; from 128 px on one fused
     layer, and blur. At 4 px there is nothing to convolve: it is the learned constant.
@@ -303,8 +305,8 @@ class StyledConvBlock(nn.Module):
         self.adain2 = AdaptiveInstanceNorm(c_out, style_dim, norm_eps)
 
     def execute(self, x, w, noise):
-        """x (n, c_in, h, h), at 4 px the number n; w (n, style_dim); noise (n, 1, 2h, 2h), which
-        both layers take, or (n, 2, 2h, 2h), one map for each -> (n, c_out, 2h, 2h)
+        """x (n, c_in, h, h), at 4 px the number n, where 2h is 4; w (n, style_dim); noise (n, 1,
+        2h, 2h), which both layers take, or (n, 2, 2h, 2h), one map for each -> (n, c_out, 2h, 2h)
         """
         first, second = (noise, noise) if noise.shape[1] == 1 else (noise[:, :1], noise[:, 1:])
         x = self.conv1(x)
@@ -381,7 +383,7 @@ class StyledGenerator(nn.Module):
         return self.mapping(z).mean(dim=0, keepdims=True)
 
     def draw_noise(self, n: int, step: int):
-        """Fresh noise of images: step + 1 times (n, noise_maps, 4 * 2^i, 4 * 2^i), by Jittor."""
+        """Noise by Jittor's generator: step + 1 times (n, noise_maps, 4 * 2^i, 4 * 2^i)"""
         return [jt.randn((n, self.noise_maps, 4 * 2**i, 4 * 2**i)) for i in range(step + 1)]
 
     def synthesis(self, w, noise=None, step: int = 0, alpha=None):
@@ -407,8 +409,8 @@ class StyledGenerator(nn.Module):
 
         Two latents: levels a..b of `mixing_range` take the second, the rest the first; without a
         range, levels 0..crossover take the first and the rest the second (section 3.1). `crossover`
-        is drawn from 0..step-1 with NumPy's global generator when not given. Truncation (section
-        B): w' = mean_style + style_weight (w - mean_style).
+        is drawn from 0..step-1 with NumPy's global generator when not given. Truncation (appendix
+        B), where mean_style is given: w' = mean_style + style_weight (w - mean_style).
         """
         latents = list(input) if isinstance(input, (list, tuple)) else [input]
         w, n = self.mapping(jt.concat(latents) if latents[1:] else latents[0]), latents[0].shape[0]
@@ -462,9 +464,9 @@ class Discriminator(nn.Module):
     def __init__(self, from_rgb_activate=True, channel_max: int = 512, stddev_group: int = 0):
         c = widths(channel_max)
         steps = range(MAX_STEP, -1, -1)
-        self.progression = nn.ModuleList(
-            [ConvBlock(c[i], c[i - 1], i) if i else ConvBlock(c[0] + 1, c[0], 0) for i in steps]
-        )
+        blocks = [ConvBlock(c[i], c[i - 1], i) for i in steps[:-1]]
+        blocks.append(ConvBlock(c[0] + 1, c[0], 0))  # with the channel of MinibatchStddev
+        self.progression = nn.ModuleList(blocks)
         rgb = [EqualConv2d(3, c[i], 1) for i in steps]
         if from_rgb_activate:
             rgb = [nn.Sequential(conv, LeakyReLU()) for conv in rgb]

@@ -181,7 +181,7 @@ def test_groups_of_four():
         for part in (slice(0, 8, 2), slice(1, 8, 2)):
             alone = score(jt.array(np.ascontiguousarray(images[part])), 1).numpy()
             np.testing.assert_allclose(together[part], alone, atol=1e-6)
-        score.stddev_group = 0
+        score.stddev.group = 0
         assert np.abs(score(jt.array(images), 1).numpy() - together).max() > 1e-4
         score.stddev_group = 4
         score(jt.array(images[:3]), 1).sync()  # fewer than a group
