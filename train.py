@@ -291,17 +291,38 @@ def describe(line: dict) -> str:
     )
 
 
+def check_order_of_sums(args, cuda: bool) -> None:
+    """UsageError for --deterministic where the layers as written add up in an order of chance."""
+    if args.deterministic and args.plain and cuda:
+        raise UsageError(
+            "--deterministic --plain: on CUDA the plain layers add up in an order of chance, leave "
+            "one of the two out or give --device cpu"
+        )
+
+
+def load_jittor(args, folder: Path):
+    """Jittor for the device chosen. Makes the run's folders, before Jittor compiles itself if no
+    device could forbid the run.
+    """
+    if not (args.deterministic and args.plain):
+        make_folders(folder)
+    jt = device.load(args.device, print, args.precision, args.threads)
+    check_order_of_sums(args, jt.flags.use_cuda)
+    make_folders(folder)
+    if args.deterministic:
+        device.repeat_exactly(jt)
+    return jt
+
+
 def new_run(args, folder: Path, pictures):
     """(run, the checkpoint that it goes on from or None), when all has been checked."""
+    check_order_of_sums(args, args.device == "cuda")
     paths = find_checkpoints(args, folder)
     if not paths:  # what can be checked before Jittor loads
         config = configuration(args, Config())
         check_growth(pictures, config)
         check_vacant(folder, config, pictures.length)
-    make_folders(folder)
-    jt = device.load(args.device, print, args.precision, args.threads)
-    if args.deterministic:
-        device.repeat_exactly(jt)
+    jt = load_jittor(args, folder)
     from model import widths  # imports Jittor, for the device chosen above
     from training.run import TrainState
 

@@ -22,10 +22,11 @@ BATCH = 16
 def our_images(args):
     """draw(step, repeat): a batch of images; with what generate.py uses."""
     turns.load_jittor(args)
+    from fast import accelerate
     from figures.artist import Artist
     from model import StyledGenerator
 
-    artist = Artist(StyledGenerator(), 0, 1.0, batch=BATCH)
+    artist = Artist(accelerate(StyledGenerator()), 0, 1.0, batch=BATCH)
 
     def draw(step, repeat):
         artist.step = step

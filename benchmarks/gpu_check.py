@@ -51,16 +51,17 @@ def parity(args) -> dict:
     import numpy as np
     import test_parity as recorded
 
+    from fast import accelerate
     from model import Discriminator, StyledGenerator
 
     jt = recorded.jt
     steps = (0, 1) if args.quick else recorded.STEPS
-    generator = recorded.fill(StyledGenerator(), "G.")
-    discriminator = recorded.fill(Discriminator(), "D.")
+    generator = accelerate(recorded.fill(StyledGenerator(), "G."))
+    discriminator = accelerate(recorded.fill(Discriminator(), "D."))
     errors = {"images": [], "scores": [], "penalties": [], "second derivatives": []}
     for step in steps:
         z = jt.array(recorded.named("z", (2, 512)))
-        noise = recorded.noise(f"gen{step}", step, 2)
+        noise = recorded.noise(f"gen{step}", step, 2, generator)
         mean = jt.array(recorded.FORWARD["mean_style"].astype("float32"))
         truncated = {"mean_style": mean, "style_weight": 0.7}
         for key in recorded.FORWARD.files:

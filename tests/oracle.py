@@ -56,6 +56,19 @@ def conv_weight(x, dy, stride, padding, down, scale, kernel):
     return scale * reference.conv_weight(smooth(x) if down else x, dy, stride, padding, kernel)
 
 
+def blurred(x):
+    """[1 2 1] x [1 2 1] / 16 with zeros beyond the border."""
+    padded = np.pad(x.astype("float64"), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
+
+
+def pooled(x):
+    """Means of 2x2 pixels."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
+
+
 @pytest.fixture
 def float64(monkeypatch):
     """While it is active Jittor makes float64 of NumPy's float64, which it makes float32 of else,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -220,6 +221,28 @@ def test_mistakes_get_one_sentence(lmdb, tmp_path, monkeypatch, capfd, options, 
     assert words in error and "Traceback" not in error
     assert len(error.strip().splitlines()[-1]) < 400
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("choice", ["cuda", "auto"])
+def test_plain_sums_on_cuda_are_not_deterministic(lmdb, tmp_path, monkeypatch, capfd, choice):
+    """Nothing is written, whether CUDA was asked for or found."""
+    found = SimpleNamespace(flags=SimpleNamespace(use_cuda=1))
+    monkeypatch.setattr(train.device, "load", lambda *_: found)
+    folder, both = tmp_path / "run", ["--deterministic", "--plain"]
+    options = [*TINY, "--device", choice, "--expname", str(folder), *both]
+    assert train.main([lmdb, *options]) == 2
+    error = capfd.readouterr().err
+    assert "--deterministic --plain: on CUDA the plain layers" in error and error.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_plain_sums_on_a_cpu_are_deterministic(lmdb, tmp_path):
+    options = [*TINY, "--max_iters", "8", "--deterministic", "--plain"]
+    for name in ("one", "two"):
+        run_train(lmdb, tmp_path / name, *options)
+    assert_same_checkpoint(
+        *(tmp_path / name / "checkpoint/000008.model" for name in ("one", "two"))
+    )
 
 
 def test_unfinished_data_is_refused(lmdb, tmp_path, capfd):

@@ -93,7 +93,9 @@ def add_run_options(p) -> None:
     g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
     device.add_options(g)
     text = "on CUDA too the same bits each time, on GPUs of one model: only cuDNN's deterministic "
-    text += "algorithms, none of them tried for speed (a CPU needs no such option)"
+    text += (
+        "algorithms, none of them tried for speed; not with --plain (a CPU needs no such option)"
+    )
     g.add_argument("--deterministic", action="store_true", help=text)
 
 

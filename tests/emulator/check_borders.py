@@ -149,7 +149,8 @@ def guarded(call):
     Below a shell: Jittor, which these tests have loaded, would end them over a child that crashes.
     """
     here = Path(__file__).parent
-    path = os.pathsep.join(map(str, [here, here.parent, here.parent.parent]))
+    folders = [here, here.parent, here.parent / "operators", here.parent.parent]
+    path = os.pathsep.join(map(str, folders))
     program = [sys.executable, "-c", f"import check_borders; check_borders.{call}"]
     return subprocess.run(
         ["sh", "-c", '"$@"; exit $?', "sh", *program],
