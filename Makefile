@@ -1,5 +1,6 @@
 # make figures: those of a network that comes with the clone; MODEL=checkpoint/... for another.
 # make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU.
+# make people: the same with drawn people of 64 px; goes on where it was stopped.
 # make test: the tests. make test-cuda: those of the CUDA path, without a GPU (tests/emulator).
 # make bench: how fast it is here. PYTHON picks the interpreter (3.8 to 3.14);
 # another one than before makes the environment anew, without it the one that made it is taken.
@@ -22,7 +23,12 @@ DEMO = --max_size 32 --phase 15000 --loss r1 --no_flip --grey \
 	--channel_max 40 --code_size 64 --n_mlp 2 --batch_default 16 \
 	--lr 0.01 --mapping_lr_mult 0.3 --ema 0.998
 
-.PHONY: figures demo demo-hour test test-cuda bench clean
+# People in 64 px: more of z and of the mapping, for they differ in more than digits do
+PEOPLE = --max_size 64 --phase 20000 --loss r1 --no_flip \
+	--channel_max 40 --code_size 128 --n_mlp 4 --batch_default 8 \
+	--lr 0.006 --mapping_lr_mult 0.3
+
+.PHONY: figures demo demo-hour people test test-cuda bench clean
 
 figures: $(VENV)/installed
 	$(BIN)/python generate.py $(MODEL)
@@ -36,6 +42,12 @@ demo: $(VENV)/installed
 demo-hour: $(VENV)/installed
 	$(BIN)/python train.py demo/mnist --expname demo --ckpt latest --max_iters 30000
 	$(BIN)/python generate.py demo/checkpoint/030000.model --expname demo
+
+people: $(VENV)/installed-people
+	$(BIN)/python prepare_data.py --out demo/people/lmdb --resume --sizes 8,16,32,64 --format png \
+		people --people_style open-peeps
+	$(BIN)/python train.py demo/people/lmdb --expname demo/people --ckpt auto $(PEOPLE) --max_iters 25000
+	$(BIN)/python generate.py demo/people/checkpoint/025000.model --expname demo/people
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests
@@ -59,6 +71,12 @@ $(VENV)/installed: requirements.txt $(VENV)/made-by
 
 $(VENV)/installed-test: requirements-test.txt requirements-metrics.txt $(VENV)/installed
 	$(BIN)/python -m pip install -q --no-deps -r requirements-test.txt -r requirements-metrics.txt
+	touch $@
+
+$(VENV)/installed-people: requirements-people.txt $(VENV)/installed
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+		"drawn people need Python 3.10 or newer: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	$(BIN)/python -m pip install -q --no-deps -r requirements-people.txt
 	touch $@
 
 $(CUDA)/installed-cuda: requirements-cuda-test.txt requirements-test.txt requirements.txt

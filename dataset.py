@@ -38,6 +38,8 @@ def description(pictures) -> str:
         settings = about["settings"]
         fast = " with --fast" if settings.get("fast") else ""
         lines.append(f"made from {settings['source']} as {settings['format']}{fast}")
+        if "licence" in settings:
+            lines.append(f"licence: {settings['licence']}")
         lines.append(f"{len(about['skipped'])} files skipped, {about['enlarged']} enlarged")
         lines += [f"    {name}: {reason}" for name, reason in about["skipped"]]
     return "\n".join(map(printable, lines))

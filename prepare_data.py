@@ -5,12 +5,15 @@
     python prepare_data.py --out lmdb/church church_outdoor_train_lmdb
     python prepare_data.py --out lmdb/digits mnist
     python prepare_data.py --out lmdb/symbols --format png symbols
+    python prepare_data.py --out lmdb/people --sizes 8,16,32,64 people
 
 A folder gives the pictures at any depth below it, a zip or tar file those in it, both in the order
 of their sorted paths, but for hidden folders and files; an LMDB of LSUN gives its values in the
 order of their keys; `mnist` the 60,000 training digits in the package jittor_offline; `symbols` the
-distinct symbols of TrueType fonts, each in a colour of its own. (Folders of these names: ./mnist,
-./symbols.) A file that cannot be read is left out and named at the end, with exit code 3.
+distinct symbols of TrueType fonts, each in a colour of its own; `people` drawn people, each of a
+seed of its own (pip install --no-deps -r requirements-people.txt; Python 3.10 or newer). (Folders
+of these names: ./mnist, ./symbols, ./people.) A file that cannot be read is left out and named at
+the end, with exit code 3.
 """
 
 import sys
@@ -24,7 +27,6 @@ import hashlib
 import os
 import shutil
 import signal
-import warnings
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 
@@ -34,15 +36,15 @@ from tqdm import tqdm
 
 from backend import machine, terminal
 from backend.terminal import UsageError, number, printable
+from data import people
 from data.choice import Choice
-from data.reading import error_text
-from data.sizes import SIZES, joined
+from data.reading import error_text, smallest
+from data.sizes import default_sizes, joined, size_list
 from data.sources import Digits, open_source
 from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 
-DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
 SKIPPED = 3  # exit code: done, but for files that could not be read
 RULES = 2  # of which files are pictures and of their colours; sets that note none follow the first
@@ -85,44 +87,18 @@ def write(writer_class, out, source, about, args, lock):
 # The whole
 
 
-def smallest(source, count, pad):
-    """(pixels, name) of the smallest of the first `count` pictures that is not below every size.
-
-    The shorter side counts, with `pad` the longer. Reads every header. DataError if there is none.
-    """
-    usable, too_small, broken = [], [], []
-    names = tqdm(source.names[:count], desc="checking", unit="img", leave=False, disable=None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for i, name in enumerate(names):
-            try:
-                side = (max if pad else min)(source.size(i))
-            except Exception as error:  # told again, and the file skipped, when its turn comes
-                broken.append(f"{printable(name)}: {error_text(error)}")
-                continue
-            if side >= DEFAULT_SIZES[0]:
-                usable.append((side, printable(name)))
-            else:
-                too_small.append(f"{printable(name)} is only {side} pixels wide or high")
-    if not usable:
-        raise DataError(
-            f"None of {count} pictures can be used, the first because {(too_small or broken)[0]}: "
-            f"name others{', or give --sizes' if too_small else ''}."
-        )
-    return min(usable)
-
-
-def default_sizes(side):
-    """8 up to the largest size that a picture of `side` pixels fills."""
-    return [size for size in DEFAULT_SIZES if size <= side]
-
-
 def new_source(args, about, out):
     """The source that the command line names, as `about` was begun with."""
     if args.path == "mnist":
         return Digits()
     if args.path == "symbols":
         return Symbols(args.font, args.seed, args.max_images or SYMBOL_COUNT)
+    if args.path == "people":
+        sizes = args.sizes or about.get("settings", {}).get("sizes", [people.SIZE])
+        count = args.max_images or people.COUNT
+        style = args.people_style or people.STYLE
+        backgrounds = args.people_backgrounds or people.BACKGROUNDS
+        return people.People(style, backgrounds, sizes[-1], args.seed, count)
     return open_source(args.path, Choice(earlier=bool(about) and rules_of(about) < 2), out)
 
 
@@ -151,6 +127,7 @@ def new_settings(args, source, sizes, enlarge, rules=RULES):
         "rules": rules,
         "count": count,
         "pictures": identities.hexdigest(),
+        **source.notes(),
     }
 
 
@@ -181,9 +158,9 @@ def resumed(args, source, about, out):
                 f"--resume: the pictures are not those that {out} was begun with: "
                 "begin again with --overwrite."
             )
-        if value != now[name]:
+        if value != now.get(name):
             raise DataError(
-                f"--resume: {out} was begun with {name} {value}, not {now[name]}: "
+                f"--resume: {out} was begun with {name} {value}, not {now.get(name)}: "
                 "repeat that, or begin again with --overwrite."
             )
     return about
@@ -207,7 +184,9 @@ def report(about, source, out):
     if not about["kept"]:
         print("None of the pictures can be used: nothing was written.", file=sys.stderr)
         return 1
-    sizes = about["settings"]["sizes"]
+    sizes, licence = about["settings"]["sizes"], about["settings"].get("licence")
+    if licence:
+        print(f"licence: {printable(licence)}")
     notes = [f"{about['kept']:,} pictures at {joined(sizes)} px in {printable(out)}"]
     if about["skipped"]:
         notes.append(f"{len(about['skipped']):,} skipped")
@@ -236,25 +215,20 @@ def prepare(args):
 # The command line
 
 
-def size_list(text):
-    """The value of --sizes as a sorted list."""
-    if text == "all":
-        return list(DEFAULT_SIZES)
-    try:
-        sizes = sorted({int(size) for size in text.split(",")})
-    except ValueError:
-        sizes = []
-    if not sizes or not set(sizes) <= set(SIZES):
-        raise argparse.ArgumentTypeError(f"'{text}' is not 'all' or some of {joined(SIZES)}")
-    return sizes
-
-
 def colour(text):
     """The value of --background as (r, g, b)."""
     try:
         return ImageColor.getcolor(text, "RGB")
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is no colour: say white, or #ff8800") from None
+
+
+def colours(text):
+    """The value of --people_backgrounds as a list of '#rrggbb', each once."""
+    names = ["#{:02x}{:02x}{:02x}".format(*colour(part)) for part in text.split(",")]
+    if len(set(names)) > people.MOST_BACKGROUNDS:
+        raise argparse.ArgumentTypeError(f"more than {people.MOST_BACKGROUNDS} colours")
+    return list(dict.fromkeys(names))
 
 
 def add_picture_options(group):
@@ -284,20 +258,26 @@ def add_picture_options(group):
     )
     text += "most 16 of 255, from 512 px on by 42 (docs/data.md)"
     add("--fast", action="store_true", help=text)
-    text = f"only the first N pictures, from 1 (default all; of symbols {SYMBOL_COUNT})"
+    text = f"only the first N pictures, from 1 (default all; of symbols {SYMBOL_COUNT}, of "
+    text += f"people {people.COUNT})"
     add("--max_images", type=number(int, 1), metavar="N", help=text)
     text = "of symbols: a TrueType font, repeatable (default DejaVu Sans, Serif and Sans Mono)"
     add("--font", action="append", metavar="FILE", help=text)
-    text = "of symbols: of their colours, from 0 (default 0)"
+    text = "of symbols: of their colours; of people: the first one's, from 0 (default 0)"
     add("--seed", type=terminal.seed_number, default=0, help=text)
+    text = f"of people: {people.STYLE} (default), lorelei, notionists, pixel-art, voxel-art, or "
+    text += "another of DiceBear's in the public domain"
+    add("--people_style", metavar="NAME", help=text)
+    text = "of people: each is before one of these (default five pale ones)"
+    add("--people_backgrounds", type=colours, metavar="COLOUR,..", help=text)
 
 
 def parser():
     result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    text = "folder, zip or tar of pictures, LMDB of LSUN, or mnist, or symbols"
-    result.add_argument("path", metavar="PATH|mnist|symbols", help=text)
+    text = "folder, zip or tar of pictures, LMDB of LSUN, or mnist, symbols, people"
+    result.add_argument("path", metavar="PATH|mnist|symbols|people", help=text)
     group = result.add_argument_group("pictures")
     add_picture_options(group)
     group = result.add_argument_group("output")
@@ -322,6 +302,20 @@ def parser():
     return result
 
 
+def check_people(args, out):
+    """UsageError for options of people elsewhere, and where a folder of that name may be meant."""
+    if args.path != "people":
+        if args.people_style or args.people_backgrounds:
+            raise UsageError("--people_style and --people_backgrounds go with people only")
+        return
+    here, there = os.path.realpath("people"), os.path.realpath(out)
+    if os.path.exists(here) and not args.people_style and os.path.commonpath([here, there]) != here:
+        raise UsageError(
+            "people lies here as a folder or file too: name that ./people, or for drawn ones give "
+            f"--people_style {people.STYLE}"
+        )
+
+
 def check_usage(args):
     """UsageError for what is wrong with the options taken together."""
     out = args.folders or args.out
@@ -332,11 +326,13 @@ def check_usage(args):
             raise UsageError("--font goes with symbols only")
         if not os.path.isfile(font):
             raise UsageError(f"--font {font}: there is no such file")
-    if args.path in ("mnist", "symbols"):
+    check_people(args, out)
+    if args.path in ("mnist", "symbols", "people"):
         return
     if not os.path.isfile(args.path) and not os.path.isdir(args.path):
         raise UsageError(
-            f"{args.path} does not exist: name a folder or archive of pictures, mnist or symbols"
+            f"{args.path} does not exist: name a folder or archive of pictures, mnist, symbols or "
+            "people"
         )
     places = os.path.realpath(args.path), os.path.realpath(out)
     if os.path.commonpath(places) in places:

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import prepare_data  # noqa: E402
 from backend.terminal import number  # noqa: E402
 from data.encode import resize  # noqa: E402
+from data.sizes import DEFAULT_SIZES  # noqa: E402
 from data.store import open_pictures  # noqa: E402
 
 SIDE = 1024
@@ -70,7 +71,7 @@ def originals_resize(task):
     index, path = task
     picture = Image.open(path).convert("RGB")
     encoded = []
-    for size in prepare_data.DEFAULT_SIZES:
+    for size in DEFAULT_SIZES:
         file = io.BytesIO()
         resize(picture, size).save(file, format="jpeg", quality=100)
         encoded.append(file.getvalue())
@@ -83,7 +84,7 @@ def prepare_as_the_original(folder, out, n_worker):
         with env.begin(write=True) as txn, multiprocessing.Pool(n_worker) as pool:
             count = 0
             for index, encoded in pool.imap_unordered(originals_resize, enumerate(files)):
-                for size, value in zip(prepare_data.DEFAULT_SIZES, encoded):
+                for size, value in zip(DEFAULT_SIZES, encoded):
                     txn.put(f"{size}-{index:05d}".encode(), value)
                 count += 1
             txn.put(b"length", str(count).encode())
@@ -168,7 +169,7 @@ def compare_preparation(args, folder):
         os.path.join(folder, name + "0") for name in ("ours", "original", "ours, --fast")
     )
     print(f"  bytes {'identical' if same_records(ours, original) else 'DIFFERENT'}")
-    gaps = grey_levels(ours, fast, prepare_data.DEFAULT_SIZES, min(DISTINCT, args.images))
+    gaps = grey_levels(ours, fast, DEFAULT_SIZES, min(DISTINCT, args.images))
     found = ", ".join(f"{size} px {most} {mean:.2f}" for size, (most, mean) in gaps.items())
     print(f"  --fast differs, grey levels at most and on the mean: {found}")
     return ours

@@ -9,7 +9,7 @@ from contextlib import closing
 import numpy as np
 
 from backend import machine
-from data.prefetch import in_order
+from data.workers import in_order
 
 # Third words of the seeds, so that the order and the flips of a run are independent of each other.
 ORDER_STREAM, FLIP_STREAM = 1, 2

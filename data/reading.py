@@ -1,11 +1,14 @@
 """What every source of pictures can do, and how much it has to read for a picture's size."""
 
 import io
+import warnings
 
 from PIL import UnidentifiedImageError
+from tqdm import tqdm
 
 from backend.terminal import printable
 from data.choice import open_picture
+from data.sizes import DEFAULT_SIZES
 from data.store import DataError
 
 BEGINNINGS = 2**12, 2**16, 2**20  # bytes that hold the headers of most pictures, of nearly all
@@ -46,6 +49,12 @@ class Source:
     def left_out(self):
         """What has a name that is not taken, by kind, or ''."""
         return ""
+
+    def notes(self):
+        """What its pictures follow from beside the options of every source: plain values by name,
+        noted with the set.
+        """
+        return {}
 
 
 def webp_size(start):
@@ -111,3 +120,30 @@ class Files(Source):
             f"There are no pictures in {path}{remark}: name a folder or an archive with some of "
             f"a kind that Pillow reads{unpack}."
         )
+
+
+def smallest(source, count, pad):
+    """(pixels, name) of the smallest of the first `count` pictures that is not below every size.
+
+    The shorter side counts, with `pad` the longer. Reads every header. DataError if there is none.
+    """
+    usable, too_small, broken = [], [], []
+    names = tqdm(source.names[:count], desc="checking", unit="img", leave=False, disable=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i, name in enumerate(names):
+            try:
+                side = (max if pad else min)(source.size(i))
+            except Exception as error:  # told again, and the file skipped, when its turn comes
+                broken.append(f"{printable(name)}: {error_text(error)}")
+                continue
+            if side >= DEFAULT_SIZES[0]:
+                usable.append((side, printable(name)))
+            else:
+                too_small.append(f"{printable(name)} is only {side} pixels wide or high")
+    if not usable:
+        raise DataError(
+            f"None of {count} pictures can be used, the first because {(too_small or broken)[0]}: "
+            f"name others{', or give --sizes' if too_small else ''}."
+        )
+    return min(usable)

@@ -1,4 +1,6 @@
-"""Pictures encoded by several processes, or by threads where there can be no processes."""
+"""Work that is done ahead, in order; pictures encoded so by several processes, or by threads where
+there can be no processes.
+"""
 
 import errno
 import functools
@@ -9,17 +11,35 @@ import sys
 import threading
 import time
 import warnings
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 
 from backend.device import keep_freed_memory
 from data.encode import encode
-from data.prefetch import in_order
 from data.reading import SourceGone, error_text
 
 CHUNK = 8  # pictures per message to a worker
 # Trouble that is not one picture's
 FATAL = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def in_order(pool, function, tasks, ahead):
+    """Yields function(*task) for each of `tasks`, in order; `pool` works up to `ahead` tasks early.
+
+    An exception of `function` is raised in its turn. Closing the generator cancels what waits.
+    """
+    futures = deque()
+    try:
+        for task in tasks:
+            futures.append(pool.submit(function, *task))
+            if len(futures) >= ahead:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def encode_some(source, settings, start, stop):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.prefetch import in_order
+from data.workers import in_order
 from figures import latents
 from figures.animation import save_animation
 from figures.changes import CHANGES

@@ -15,6 +15,7 @@ from formats.files import CheckpointError
 from formats.standins import Network
 
 CONSTANT = "generator.progression.0.conv1.input"
+LR_MULTIPLIER = 0.01  # of the mapping, unless a network says otherwise
 LAST_STEP = 8  # 1024 px: our discriminator's lists start with it
 DEFAULTS = {  # of the building functions: options that change what a network computes
     "use_styles": True,
@@ -229,15 +230,23 @@ def parameters(variables: dict, rules, last: int, path) -> dict:
 
 
 def generator_parameters(network, last: int, path) -> dict:
-    """Of a G_style, with the number of what its synthesis adds to the constant taken in."""
+    """Of a G_style."""
     components = field(network, "components", dict, path)
     mapping, synthesis = (components.get(name) for name in ("mapping", "synthesis"))
-    factor = options_of(mapping, path).get("mapping_lrmul", 0.01)
+    factor = options_of(mapping, path).get("mapping_lrmul", LR_MULTIPLIER)
     options_of(synthesis, path)
     if not isinstance(factor, float):
         raise CheckpointError(f"{path} is damaged: its mapping_lrmul is no number")
+    return {
+        **mapping_parameters(variables_of(mapping, path), factor, path),
+        **synthesis_parameters(variables_of(synthesis, path), last, path),
+    }
+
+
+def mapping_parameters(variables: dict, factor: float, path) -> dict:
+    """Of a mapping network whose variables count `factor` times."""
     named = {}
-    for name, array in variables_of(mapping, path).items():
+    for name, array in variables.items():
         match = re.fullmatch(r"Dense(\d{1,3})/(weight|bias)", name)
         if match is None or array.ndim != (2 if match[2] == "weight" else 1):
             raise CheckpointError(
@@ -246,9 +255,14 @@ def generator_parameters(network, last: int, path) -> dict:
             )
         ours = "weight_orig" if match[2] == "weight" else "bias"
         named[f"style.{2 * int(match[1]) + 1}.linear.{ours}"] = dense(array, factor)
-    variables = variables_of(synthesis, path)
+    return named
+
+
+def synthesis_parameters(variables: dict, last: int, path) -> dict:
+    """Of a synthesis network, with the number of what it adds to the constant taken in."""
+    variables = dict(variables)
     bias = variables.pop("4x4/Const/bias", None)
-    named.update(parameters(variables, SYNTHESIS, last, path))
+    named = parameters(variables, SYNTHESIS, last, path)
     constant = named.get(CONSTANT)
     if bias is None or constant is None or constant.shape[1:2] != bias.shape:
         raise CheckpointError(
@@ -310,6 +324,18 @@ def truncation(options: dict, path) -> dict:
     return {"psi": float(psi), "psi_levels": min((cutoff - 1) // 2, LAST_STEP)}
 
 
+def generator_config(options: dict, size: int, path) -> dict:
+    """What a generator does otherwise than the PyTorch original's."""
+    return {
+        "init_size": size,
+        "max_size": size,
+        "norm_eps": 1e-8,
+        "bias_after_blur": True,
+        "noise_maps": 2,
+        **truncation(options, path),
+    }
+
+
 def recognised(values, path) -> dict:
     """What a snapshot holds: generator, discriminator, g_running; size and alpha, which `lod`
     tells; `mean_style` (code_size,); `config`, what the networks do otherwise than the PyTorch
@@ -336,13 +362,5 @@ def recognised(values, path) -> dict:
         "size": 4 * 2 ** (last - int(lod)),
         "alpha": 1 - lod % 1,
         "mean_style": mean,
-        "config": {
-            "init_size": size,
-            "max_size": size,
-            "norm_eps": 1e-8,
-            "bias_after_blur": True,
-            "noise_maps": 2,
-            "stddev_group": group,
-            **truncation(options, path),
-        },
+        "config": {**generator_config(options, size, path), "stddev_group": group},
     }

@@ -11,9 +11,9 @@ from PIL import Image
 
 from backend import machine
 from data.choice import find_pictures
-from data.prefetch import in_order
 from data.sizes import joined
 from data.store import DataError, is_tree, open_pictures
+from data.workers import in_order
 
 CHOICE_STREAM = 5  # second word of the seed, after those of artist.py and path_length.py
 

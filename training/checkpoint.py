@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.terminal import LARGEST_SEED
 from data.sizes import SIZES
-from formats import files, nvidia, rosinality
+from formats import conversions, files, nvidia, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS, is_arrays, is_count
 from training.schedule import LOSS_NAMES, Config
@@ -19,6 +19,7 @@ from training.schedule import LOSS_NAMES, Config
 VERSION = 2  # 1 where nothing is used that version 1 did not know
 AVERAGE_ALONE = 3  # the averaged generator alone, up to the level of its size: `convert.py --ema`
 NVIDIA = "NVIDIA's StyleGAN for TensorFlow"
+CONVERTED = "a program that converts NVIDIA's StyleGAN to PyTorch"
 ENTRIES = (  # and, where it is known, mean_style
     "version config images_seen iteration size alpha "
     "generator discriminator g_running g_optimizer d_optimizer"
@@ -43,15 +44,18 @@ def read_checkpoint(path) -> dict:
 
     In another's, `written_by` is not "train.py"; `config` holds what the shapes tell; the counters
     are 0; version, size, alpha and the parts that it lacks are None; an optimiser is as PyTorch's
-    Adam gives it. Without an average, `g_running` is the generator. NVIDIA's tell size and alpha,
-    but hold no levels above their size, nor does a lone average of ours. `mean_style` (code_size,)
-    is None where it is not known.
+    Adam gives it. Without an average, `g_running` is the generator. NVIDIA's, converted or not,
+    tell size and alpha, but hold no levels above their size, nor does a lone average of ours.
+    `mean_style` (code_size,) is None where it is not known.
     """
     path = Path(path)
     values, file_format, sha1 = files.read(path)
     if nvidia.networks_in(values):
         content = {**foreign_entries(), **nvidia.recognised(values, path)}
         content["written_by"] = NVIDIA
+    elif conversions.variables_in(values):
+        content = {**foreign_entries(), **conversions.recognised(values, path)}
+        content["written_by"] = CONVERTED
     elif isinstance(values, dict) and values.keys() >= {"version", "config"}:
         content = {"mean_style": None, **values, "written_by": "train.py"}
         check_own(content, path)

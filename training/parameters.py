@@ -10,7 +10,7 @@ import numpy as np
 from backend import device
 from data.sizes import step_of
 from model import MAX_STEP, is_fading
-from training.checkpoint import AVERAGE_ALONE, NVIDIA, check_parameters
+from training.checkpoint import AVERAGE_ALONE, CONVERTED, NVIDIA, check_parameters
 
 jt = device.load()
 
@@ -64,7 +64,7 @@ def take_parameters(module, content: dict, part: str, path) -> None:
     CheckpointError.
     """
     expected, arrays = dict(module.named_parameters()), content[part]
-    if content["written_by"] == NVIDIA or content["version"] == AVERAGE_ALONE:
+    if content["written_by"] in (NVIDIA, CONVERTED) or content["version"] == AVERAGE_ALONE:
         step = step_of(content["size"])
         expected = {k: p for k, p in expected.items() if k in arrays or level_of(k) <= step}
     check_parameters(expected, arrays, path, part)

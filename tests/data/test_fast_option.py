@@ -12,9 +12,10 @@ from preparing import about, encoded, folder, picture, records, run, truncated  
 import prepare_data
 from data import encode, store
 from data.choice import open_picture
+from data.sizes import DEFAULT_SIZES
 from dataset import description
 
-SIZES = list(prepare_data.DEFAULT_SIZES)
+SIZES = list(DEFAULT_SIZES)
 MOST, MOST_FROM_512 = 16, 42  # grey levels, as the help says of photographs
 SETTINGS = {
     "enlarge": True,
