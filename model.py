@@ -24,9 +24,7 @@ nn = jt.nn
 
 MAX_STEP = 8
 CHANNELS = (512, 512, 512, 512, 256, 128, 64, 32, 16)  # by step
-FUSED_FROM = (
-    5  # 128 px: from here on one layer resamples and convolves (ProGAN's code does so, too)
-)
+FUSED_FROM = 5  # 128 px: from here on one layer resamples and convolves, as in ProGAN's code
 
 
 def widths(channel_max: int):
