@@ -30,11 +30,11 @@ from contextlib import closing
 
 import lmdb
 from PIL import ImageColor
-from tqdm import tqdm
 
 from backend import machine, terminal
 from backend.terminal import UsageError, number, printable
 from data.choice import Choice
+from data.prefetch import Bar
 from data.reading import error_text
 from data.sizes import SIZES, joined
 from data.sources import Digits, open_source
@@ -58,7 +58,7 @@ def write(writer_class, out, source, about, args, lock):
             writer_class.remove(out)  # only now: there is something to put in its place
         writer.write(records, {**about, "complete": complete})
 
-    progress = tqdm(total=about["total"], initial=start, unit="img", smoothing=0.05, disable=None)
+    progress = Bar(total=about["total"], initial=start, unit="img", smoothing=0.05)
     encoded = results(source, settings, start, args.n_worker, lock)
     with closing(encoded), progress:
         for i, result in enumerate(encoded, start):
@@ -91,10 +91,11 @@ def smallest(source, count, pad):
     The shorter side counts, with `pad` the longer. Reads every header. DataError if there is none.
     """
     usable, too_small, broken = [], [], []
-    names = tqdm(source.names[:count], desc="checking", unit="img", leave=False, disable=None)
-    with warnings.catch_warnings():
+    bar = Bar(total=count, desc="checking", unit="img", leave=False)
+    with bar, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for i, name in enumerate(names):
+        for i, name in enumerate(source.names[:count]):
+            bar.update()
             try:
                 side = (max if pad else min)(source.size(i))
             except Exception as error:  # told again, and the file skipped, when its turn comes
