@@ -48,9 +48,8 @@ def project_batch(options, network, batch, lpips, bar, caught) -> bool:
     )
     finished = projection.iterations == options.step
     for i, (path, name) in enumerate(batch):
-        told = save_projection(options, path, name, i, targets, projection, film, not finished)
-        if told:
-            bar.write(told)
+        found = targets, projection, film
+        bar.write(save_projection(options, path, name, i, *found, stopped=not finished))
     if not finished:
         bar.write(f"stopped after {projection.iterations} of {options.step} iterations")
     return finished
@@ -63,10 +62,11 @@ def projector(args) -> int:
     names = output_names(options.paths, results_folder(options))
     check_places(options, names)
     weights = lpips_weights(options)
-    network = open_network(options)
-    from quality.lpips import load_lpips  # imports Jittor, for the device chosen above
+    with signals.unknown_to_workers():
+        network = open_network(options)
+        from quality.lpips import load_lpips  # imports Jittor, for the device chosen above
 
-    lpips, options = load_lpips(weights), with_network(options, network)
+        lpips, options = load_lpips(weights), with_network(options, network)
     for path in options.paths:  # what is wrong with one shows before the first is searched for
         read_target(path, options.size)
     with Bar(total=len(names) * options.step, unit="img") as bar, signals.noted() as caught:

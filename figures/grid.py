@@ -77,7 +77,7 @@ def notes_of(path) -> dict:
     """What a PNG says of itself: keyword -> text; {} of another file."""
     try:
         with Image.open(path, formats=["PNG"]) as picture:
-            return dict(picture.text)
+            return {k: x for k, x in picture.info.items() if isinstance(x, str)}  # undecoded
     except Exception:  # whatever another file drives Pillow to
         return {}
 

@@ -118,12 +118,12 @@ def search(options, network, targets, lpips, bar, watch=None):
 
 
 def save_projection(options, path, name: str, i: int, targets, projection, film, stopped=False):
-    """The files of one picture, the i-th of a batch. Returns what to say of them; None where the
-    search was `stopped` and an earlier result stays.
+    """The files of one picture, the i-th of a batch, unless the search was `stopped` and an earlier
+    result is there. Returns what to say of them.
     """
     folder = results_folder(options)
     if stopped and (folder / f"{name}.npz").exists():
-        return None
+        return f"{path}: the earlier {folder / name}.npz stays"
     checkpoint, sha1 = Path(options.ckpt).name, options.checksum
     maps = [x[i : i + 1] for x in projection.noise]
     more = {"target": str(path), "checkpoint": checkpoint, "checkpoint_sha1": sha1}

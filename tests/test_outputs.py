@@ -250,6 +250,7 @@ def test_a_signal_keeps_what_is_found(checkpoints, monkeypatch, capfd):
     first = contents("results")
     assert set(first) == {"a.npz", "a-project.png", "b.npz", "b-project.png"}
     assert projector.main(argv) == 128 + 15
+    assert "the earlier results/b.npz stays" in capfd.readouterr().out
     assert contents("results") == first
 
 
