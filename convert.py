@@ -160,9 +160,12 @@ def parser() -> argparse.ArgumentParser:
 
 def convert(args) -> None:
     """Does what the command line asks for."""
-    for out in (args.export, args.out, args.ema):
-        if out and os.path.exists(out) and not args.overwrite:
+    given = [out for out in (args.export, args.out, args.ema) if out]
+    for out in given:
+        if os.path.lexists(out) and not args.overwrite:
             raise UsageError(f"{out} exists: give --overwrite to replace it")
+    if len({os.path.realpath(out) for out in given}) < len(given):
+        raise UsageError("--export, --out and --ema have to name different files")
     content = read_checkpoint(args.ckpt)
     print(describe(content))
     if args.export:

@@ -18,7 +18,7 @@ from backend.terminal import number, printable
 from data.batches import load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
-from figures.grid import save_grid
+from figures.grid import check_place, is_grid, save_grid
 
 
 def __getattr__(name: str):
@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 def show(args) -> None:
     """Says what is in a set and writes its contact sheet."""
+    check_place(args.out, is_grid, "--out")
     with closing(open_pictures(args.path)) as pictures:
         print(description(pictures))
         smaller = [size for size in pictures.sizes if size <= 128]

@@ -18,14 +18,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leave
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 import argparse
 
-from tqdm import tqdm
-
 from backend import terminal
+from backend.bar import Bar
 from figures.changes import change
 from figures.figures import FIGURES
 from figures.options import check_usage, figure_parser
 from figures.settling import open_artist, results_folder, settle
-from figures.writing import save_latents, write_animation, write_figure, write_images
+from figures.writing import (
+    check_places,
+    save_latents,
+    write_animation,
+    write_figure,
+    write_images,
+)
 
 
 def generate(args) -> None:
@@ -35,7 +40,8 @@ def generate(args) -> None:
     artist, options = open_artist(args)
     change(options, artist, folder / "directions")
     options = settle(options, artist)
-    with tqdm(unit="img", disable=None) as artist.bar:
+    check_places(artist, options, folder)
+    with Bar(unit="img") as artist.bar:
         if options.save_latents:
             save_latents(artist, options)
         if options.images:

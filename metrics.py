@@ -25,11 +25,13 @@ from backend import device, terminal
 from backend.terminal import UsageError, UserError, number, seed_number
 from data.sizes import image_size
 from figures.artist import Artist
-from figures.grid import save_png
+from figures.grid import check_place, notes_of, save_png
 from figures.network import load_network
 from quality.chart import chart
 from quality.judge import METRICS, Judge, Request, metric_list, settled
 from quality.sets import Folder, open_data
+
+MARK = {"Software": "metrics.py"}  # in the text of a chart
 
 
 class Measured(NamedTuple):
@@ -100,7 +102,12 @@ def save_chart(rows, path: Path) -> None:
         for name, value in row.values().items():
             line = "{1} x {0} px".format(*row.size)
             panels.setdefault(name, {}).setdefault(line, []).append((row.images, value))
-    save_png(chart(panels, "images seen in training"), path)
+    save_png(chart(panels, "images seen in training"), path, MARK)
+
+
+def is_chart(path) -> bool:
+    """Whether a PNG says that it is one."""
+    return MARK.items() <= notes_of(path).items()
 
 
 def check_usage(args, request: Request) -> None:
@@ -129,6 +136,8 @@ def run(args) -> None:
     )
     check_usage(args, request)
     folder, rows = Path(args.expname or ".") / "results", []
+    if len(args.paths) > 1:
+        check_place(folder / "metrics.png", is_chart, "--expname")
     with contextlib.closing(open_data(args.data)) as data:
         device.load(args.device, print, args.precision, args.threads)
         judge = Judge(data, request)

@@ -32,9 +32,9 @@ from contextlib import closing
 
 import lmdb
 from PIL import ImageColor
-from tqdm import tqdm
 
 from backend import machine, terminal
+from backend.bar import Bar
 from backend.terminal import UsageError, number, printable
 from data import people
 from data.choice import Choice
@@ -60,7 +60,7 @@ def write(writer_class, out, source, about, args, lock):
             writer_class.remove(out)  # only now: there is something to put in its place
         writer.write(records, {**about, "complete": complete})
 
-    progress = tqdm(total=about["total"], initial=start, unit="img", smoothing=0.05, disable=None)
+    progress = Bar(total=about["total"], initial=start, unit="img", smoothing=0.05)
     encoded = results(source, settings, start, args.n_worker, lock)
     with closing(encoded), progress:
         for i, result in enumerate(encoded, start):

@@ -17,15 +17,14 @@ import backend.supported  # noqa: F401  # isort:skip (says so where this Python 
 
 import argparse
 
-from tqdm import tqdm
-
 from backend import terminal
+from backend.bar import Bar
 from backend.terminal import number
 from figures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
-from figures.grid import save_png, stack
+from figures.grid import check_place, save_png, stack
 from figures.options import add_image_options
 from figures.settling import open_artist
-from figures.writing import notes
+from figures.writing import is_figure, notes
 
 
 def figure(artist, options):
@@ -43,8 +42,9 @@ def style_mixing(args) -> None:
     """Writes the figure."""
     folder = Path(args.expname) / "style_mixing" if args.expname else Path("results")
     path = folder / "style_mixing.png"
+    check_place(path, is_figure, "--expname")
     artist, options = open_artist(args)
-    with tqdm(unit="img", disable=None) as artist.bar:
+    with Bar(unit="img") as artist.bar:
         pixels = stack(figure(artist, options))
         text = notes(artist, options, "style_mixing", options.seeds or [options.seed])
         save_png(pixels, path, text)

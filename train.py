@@ -6,7 +6,7 @@
 
 Writes log.jsonl, sample/{iteration}.png every 100 iterations and at the end, checkpoint/
 {iteration}.model every 10,000, at the end and on Ctrl-C, SIGTERM or SIGHUP, checkpoint/train_step-
-{s}.model when a stage ends.
+{s}.model when a stage ends, and checkpoint/rolling.model when none of these was due for 30 minutes.
 
 Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and but for minibatch
 stddev, which each takes over its own part of a batch. Only the first writes.
@@ -30,9 +30,9 @@ from contextlib import closing
 from typing import NamedTuple, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from backend import device, terminal
+from backend.bar import Bar
 from backend.disk import locked
 from backend.terminal import UsageError
 from data.batches import batches
@@ -47,15 +47,16 @@ from training.folder import (
     make_folders,
     make_ready,
     remove_old,
+    remove_rolling,
     writing,
 )
-from training.history import MARK, History
+from training.history import MARK, ROLLING, History
 from training.options import configuration, run_parser
 from training.resume import check_growth, continued_run, find_checkpoints, is_complete
 from training.schedule import Config, ends_stage, images_at, phase_at
 
 LOG_EVERY = 10
-SAMPLE_EVERY = 100
+SAMPLE_EVERY = 100  # unless --sample_every says otherwise
 SAMPLE_GRID = {512: (8, 4), 1024: (4, 2)}  # columns, rows; else 10 x 5
 SAMPLE_STREAM = 3  # dataset.py has 1 and 2
 MIXING_PROBABILITY = 0.9  # section 3.1
@@ -67,6 +68,8 @@ class Output(NamedTuple):
     folder: Path
     history: History  # what is the run's own there
     save_every: int  # iterations
+    sample_every: int
+    save_minutes: float  # from a checkpoint to the rolling one, 0 for never
     keep: Optional[int]  # how many checkpoints of those; None for all
     source: Optional[Path]  # the checkpoint gone on from, which stays
     measure: Optional[Measuring] = None
@@ -167,13 +170,13 @@ class Progress:
         self.started = self.marked = time.time()
         self.marked_images = run.images_seen
         total = images_at(run.config, max_iters)
-        self.bar = tqdm(
+        self.bar = Bar(
             total=total,
             initial=run.images_seen,
             unit="img",
             smoothing=0.1,
             mininterval=1,
-            disable=not first,
+            disable=None if first else True,
         )
 
     def __enter__(self):
@@ -200,6 +203,20 @@ class Progress:
         self.bar.update(phase.batch)
 
 
+class Clock:
+    """How long the last checkpoint is ago. minutes: until `is_due`, 0 for never."""
+
+    def __init__(self, minutes: float):
+        self.seconds, self.started = 60 * minutes, time.monotonic()
+
+    def is_due(self) -> bool:
+        return 0 < self.seconds <= time.monotonic() - self.started
+
+    def restart(self, saved) -> None:
+        """Where a checkpoint was saved."""
+        self.started = time.monotonic() if saved else self.started
+
+
 def save(run, phase, losses, output: Output, names) -> list:
     """Writes checkpoints after an iteration of `phase`, unless it has diverged. Returns the paths;
     only the first process writes.
@@ -210,6 +227,8 @@ def save(run, phase, losses, output: Output, names) -> list:
     paths = [output.history.place(output.folder / "checkpoint" / name) for name in names]
     for path in paths:
         run.save(path, phase.alpha, phase.size)
+    if names != [ROLLING]:
+        remove_rolling(output.history)
     if output.keep:
         remove_old(output.history, output.keep, output.source)
     return paths
@@ -217,7 +236,7 @@ def save(run, phase, losses, output: Output, names) -> list:
 
 def keep(run, phase, losses, output: Output, last: bool) -> list:
     """Samples and checkpoints that are due after an iteration of `phase`. Returns the latter."""
-    if last or run.iteration % SAMPLE_EVERY == 0:
+    if last or run.iteration % output.sample_every == 0:
         values_of(run, losses)
         if device.rank() == 0:
             path = output.folder / f"sample/{run.iteration:06d}.png"
@@ -247,6 +266,7 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
 
     config, ending = run.config, signals.numbers()
     phase, losses, stopped, saved = None, None, 0, []
+    clock = Clock(0 if device.rank() else output.save_minutes)  # the first one's counts
     data = batches(
         pictures,
         lambda seen: phase_at(config, seen),
@@ -260,17 +280,21 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
     with closing(data), Progress(run, output, max_iters) as progress:
         while run.iteration < max_iters:
             real, error = fetched(data)
-            broken, *heard = any_process(error is not None, *(s in caught for s in ending))
+            signs = error is not None, clock.is_due(), *(s in caught for s in ending)
+            broken, due, *heard = any_process(*signs)
             stopped = next((s for s, is_heard in zip(ending, heard) if is_heard), 0)
             if broken or (stopped and phase):
                 break
-            phase = phase_at(config, run.images_seen)
             with signals.held_back():
+                if due and phase:
+                    clock.restart(save(run, phase, losses, output, [ROLLING]))
+                phase = phase_at(config, run.images_seen)
                 losses = train_iteration(run, phase, real)
                 progress.report(run, phase, losses)
                 if output.measure:
                     output.measure(run, phase, progress.write)
                 saved = keep(run, phase, losses, output, last=run.iteration == max_iters)
+                clock.restart(saved)
         if phase and (broken or stopped):
             saved = save(run, phase, losses, output, [f"{run.iteration:06d}.model"])
     if saved:
@@ -351,7 +375,8 @@ def run_in(args, folder: Path) -> int:
         run.pictures = pictures.length
         if device.rank() == 0:
             make_ready(folder, run.iteration, source)
-        output = Output(folder, History(folder), args.save_every, args.keep, source)
+        often = args.save_every, args.sample_every or SAMPLE_EVERY, args.save_minutes
+        output = Output(folder, History(folder), *often, args.keep, source)
         with signals.noted() as caught:
             if args.metrics_every:
                 stop = functools.partial(signals.heard, caught)

@@ -13,8 +13,8 @@ from contextlib import closing
 from typing import NamedTuple, Optional
 
 import lmdb
-from tqdm import tqdm
 
+from backend.bar import Bar
 from data.choice import Choice
 from data.reading import Files, SourceGone, error_text
 from data.sizes import SIZES
@@ -152,7 +152,7 @@ def unpacked(path, packed, folder):
     print(f"unpacking {path} into a nameless file in {folder}, for a compressed tar has no index")
     file = tempfile.TemporaryFile(dir=folder)
     try:
-        with tqdm.wrapattr(packed, "read", desc="unpacking", leave=False, disable=None) as source:
+        with Bar.wrapattr(packed, "read", desc="unpacking", leave=False) as source:
             shutil.copyfileobj(source, file, 2**20)
         file.seek(0)  # writes too what is still in memory
     except BaseException:

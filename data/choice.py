@@ -54,6 +54,11 @@ def is_hidden(name):
     return name.startswith(".") or name.lower() in SYSTEM
 
 
+def visible(folder):
+    """Names of what is in a folder, without what systems leave there by themselves."""
+    return [name for name in os.listdir(folder) if not is_hidden(name)]
+
+
 class Choice:
     """Takes pictures by their names and counts what it leaves out.
 

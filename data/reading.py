@@ -4,8 +4,8 @@ import io
 import warnings
 
 from PIL import UnidentifiedImageError
-from tqdm import tqdm
 
+from backend.bar import Bar
 from backend.terminal import printable
 from data.choice import open_picture
 from data.sizes import DEFAULT_SIZES
@@ -128,10 +128,11 @@ def smallest(source, count, pad):
     The shorter side counts, with `pad` the longer. Reads every header. DataError if there is none.
     """
     usable, too_small, broken = [], [], []
-    names = tqdm(source.names[:count], desc="checking", unit="img", leave=False, disable=None)
-    with warnings.catch_warnings():
+    bar = Bar(total=count, desc="checking", unit="img", leave=False)
+    with bar, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for i, name in enumerate(names):
+        for i, name in enumerate(source.names[:count]):
+            bar.update()
             try:
                 side = (max if pad else min)(source.size(i))
             except Exception as error:  # told again, and the file skipped, when its turn comes

@@ -19,7 +19,7 @@ from PIL import Image
 from backend import disk
 from backend.disk import replacing
 from backend.terminal import UserError
-from data.choice import find_pictures
+from data.choice import find_pictures, visible
 from data.sizes import SIZES, joined
 
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats that are written
@@ -325,7 +325,7 @@ class LmdbWriter:
     @staticmethod
     def find(folder):
         """What is in `folder`: "nothing", "ours", "original" (an LMDB like its), or "foreign"."""
-        if set(os.listdir(folder)) - {"data.mdb", "lock.mdb"}:
+        if set(visible(folder)) - {"data.mdb", "lock.mdb"}:
             return "foreign"
         with LmdbWriter.reading(folder) as txn:
             if txn is None or not txn.stat()["entries"]:
@@ -384,7 +384,7 @@ class TreeWriter:
         """What is in `folder`: "nothing", "ours" or "foreign"."""
         if read_about_file(folder):
             return "ours"
-        return "foreign" if os.listdir(folder) else "nothing"
+        return "foreign" if visible(folder) else "nothing"
 
     @staticmethod
     def remove(folder):

@@ -9,8 +9,8 @@ import unicodedata
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
+from backend.bar import Bar
 from data.reading import Source, error_text
 from data.store import DataError
 
@@ -32,7 +32,7 @@ class Symbols(Source):
         self.fonts, self.seed = fonts or find_dejavu(), seed
         self.symbols = []  # (font, character)
         seen = set()
-        progress = tqdm(total=count, desc="symbols", unit="img", leave=False, disable=None)
+        progress = Bar(total=count, desc="symbols", unit="img", leave=False)
         with progress:
             for font in self.fonts:
                 for character in characters(open_font(font, 32)):

@@ -162,6 +162,7 @@ class Studio:
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", upload.stem)[:40].strip("-") or "picture"
         suffix = upload.suffix.lower() if re.fullmatch(r"\.\w{1,5}", upload.suffix) else ""
         used = {p.stem for p in (RESULTS / "pictures").glob("*")} | set(self.pictures())
+        used |= {p.name.rpartition("-project.")[0] for p in RESULTS.glob("*-project.*")}
         names = (stem, *(f"{stem}-{k}" for k in range(2, 10_000)))
         name = next(x for x in names if x not in used and not x.isdecimal())
         path = RESULTS / "pictures" / f"{name}{suffix}"

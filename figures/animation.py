@@ -1,16 +1,44 @@
 """Frames on their way into one file that plays: webp, gif or mp4."""
 
+import itertools
 from pathlib import Path
 
 from PIL import Image
 
 from backend.disk import replacing
 from backend.terminal import UsageError
+from figures.grid import PADDING, is_grid, shows_grid
+
+LARGEST_SIDE = {"webp": 16383, "gif": 65535}  # pixels, of the formats
+
+
+def check_side(form: str, size: int, rows: int, cols: int) -> None:
+    """UsageError if a grid of images of a size is larger than the format can be."""
+    side = max(rows, cols) * (size + PADDING) + PADDING
+    largest = LARGEST_SIDE.get(form, side)
+    if side > largest:
+        raise UsageError(
+            f"{max(rows, cols)} images of {size} px side by side are {side} pixels, and {form} has "
+            f"at most {largest}: lower --walk_rows or --walk_cols, or choose another --animation"
+        )
+
+
+def is_own(path) -> bool:
+    """Whether an animation is one of ours, which have no notes: its first frame is a grid."""
+    path = Path(path)
+    if path.suffix != ".mp4":
+        return is_grid(path)
+    try:
+        frames = import_ffmpeg().read_frames(str(path))
+        size = next(frames)["size"]
+        return shows_grid(Image.frombytes("RGB", size, next(frames)))
+    except Exception:  # whatever another file drives ffmpeg to
+        return False
 
 
 def save_animation(frames, path, fps: int) -> None:
     """Writes PIL images of one size as the kind of file that the path's ending names: webp, gif,
-    mp4. It appears complete or not at all.
+    mp4, the last of them one by one. It appears complete or not at all.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -19,6 +47,7 @@ def save_animation(frames, path, fps: int) -> None:
         if suffix == "mp4":
             write_mp4(frames, unfinished, fps)
             return
+        frames = list(frames)
         options = {"lossless": True} if suffix == "webp" else {}
         playing = {"save_all": True, "append_images": frames[1:], "loop": 0}
         frames[0].save(unfinished, format=suffix, duration=round(1000 / fps), **playing, **options)
@@ -35,12 +64,14 @@ def import_ffmpeg():
 
 
 def write_mp4(frames, path: Path, fps: int) -> None:
-    """frames: PIL images of one size."""
-    even = [side + side % 2 for side in frames[0].size]  # as the codec wants them
+    """frames: PIL images of one size, each asked for when the one before is written."""
+    frames = iter(frames)
+    first = next(frames)
+    even = [side + side % 2 for side in first.size]  # as the codec wants them
     options = {"fps": fps, "macro_block_size": 1, "quality": 8, "output_params": ["-f", "mp4"]}
     writer = import_ffmpeg().write_frames(str(path), even, **options)
     writer.send(None)
-    for frame in frames:
+    for frame in itertools.chain([first], frames):
         padded = Image.new("RGB", even)
         padded.paste(frame)
         writer.send(padded.tobytes())

@@ -1,13 +1,19 @@
-"""Pictures in rows and columns, laid out as torchvision's `save_image` does."""
+"""Pictures in rows and columns, laid out as torchvision's `save_image` does, and whose a file is
+that lies where one is to be written.
+"""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from backend.disk import replacing
+from backend.terminal import UsageError
+from data.sizes import SIZES
 
 PADDING = 2  # pixels, black
+NEARLY_BLACK = 40  # of 255, the mean of a line
 
 
 def to_bytes(images):
@@ -41,6 +47,53 @@ def stack(rows):
 def make_grid(images, n_col: int):
     """(n, 3, h, w) in [-1, 1], row by row -> uint8 (H, W, 3)"""
     return stack(images[i : i + n_col] for i in range(0, len(images), n_col))
+
+
+def shows_grid(image) -> bool:
+    """Whether a PIL image is a grid of squares of one of our sizes. Its lines may be nearly black,
+    as formats that lose something leave them.
+    """
+    width, height = image.size
+    for cell in (size + PADDING for size in SIZES):
+        if (width - PADDING) % cell == (height - PADDING) % cell == 0 and min(image.size) > cell:
+            pixels = np.asarray(image.convert("L"))
+            lines = [pixels[np.arange(height) % cell < PADDING]]
+            lines.append(pixels[:, np.arange(width) % cell < PADDING].T)
+            if max(line.mean(axis=1).max() for line in lines) < NEARLY_BLACK:
+                return True
+    return False
+
+
+def is_grid(path) -> bool:
+    """Whether the first image of a file is a grid, as frames and contact sheets are."""
+    try:
+        with Image.open(path) as image:
+            return shows_grid(image)
+    except Exception:  # whatever another file drives Pillow to
+        return False
+
+
+def notes_of(path) -> dict:
+    """What a PNG says of itself: keyword -> text; {} of another file."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return {k: x for k, x in picture.info.items() if isinstance(x, str)}  # undecoded
+    except Exception:  # whatever another file drives Pillow to
+        return {}
+
+
+def check_place(path, is_own, option: str) -> None:
+    """UsageError if at a path, where a file is to be written, lies one that is not our own.
+
+    is_own(path): whether it says so itself; what is empty is nobody's loss. option: names another.
+    """
+    if not os.path.lexists(path) or (os.path.isfile(path) and not os.path.getsize(path)):
+        return
+    if not os.path.isfile(path) or not is_own(path):
+        raise UsageError(
+            f"{path} would be replaced, but nothing in it says that the same command made it: move "
+            f"it, or give another {option}"
+        )
 
 
 def encode_png(pixels, file, text=()) -> None:

@@ -18,6 +18,8 @@ from backend.terminal import UsageError, UserError
 from data.sizes import SIZES
 from figures.artist import draw_latents, draw_noise
 
+SEEDS = ""  # what latents of no picture were made from
+
 
 class LatentsError(UserError):
     """What is wrong with a file of latents."""
@@ -123,6 +125,15 @@ def of_seed(seed: int, code_size: int, step: int, maps: int = 1) -> LatentsFile:
     noise = {x.shape[-1]: x[0] for x in draw_noise([seed], step, maps)}
     latent = Latent(draw_latents([seed], code_size)[0], None, noise)
     return LatentsFile(Path(str(seed)), "a seed", [latent], None)
+
+
+def made_from(path) -> Optional[str]:
+    """What a file of our latents was made from: a picture's path, or SEEDS; None of others."""
+    try:
+        arrays, _ = read_arrays(Path(path))
+    except LatentsError:
+        return None
+    return str(arrays.get("target", SEEDS)) if "checkpoint_sha1" in arrays else None
 
 
 def save(path, w, noise, **more) -> None:

@@ -12,6 +12,7 @@ from figures.changes import add_changes, level_range
 from figures.figures import FIGURES
 
 MOST_IMAGES = 10**7
+GIF_FPS = 50  # programs that show faster ones slow them down
 
 
 def seed_list(text: str):
@@ -98,8 +99,8 @@ def add_animation_options(p) -> None:
     text = "file format (default webp); mp4 needs the package imageio-ffmpeg"
     g.add_argument("--animation", choices=["webp", "gif", "mp4"], default="webp", help=text)
     g.add_argument("--frames", type=count, default=60, help="number of frames (default 60)")
-    text = "frames per second, 1 to 50 (default 20)"
-    g.add_argument("--fps", type=number(int, 1, 50), default=20, help=text)
+    text = "frames per second, 1 to 60, of gif to 50 (default 20)"
+    g.add_argument("--fps", type=number(int, 1, 60), default=20, help=text)
     g.add_argument("--n_walk", type=count, default=5, help="latents of each walk (default 5)")
     g.add_argument("--walk_rows", type=count, default=2, help="rows of walks (default 2)")
     g.add_argument("--walk_cols", type=count, default=4, help="columns of walks (default 4)")
@@ -138,5 +139,7 @@ def check_usage(args) -> None:
         raise UsageError("--mix goes with --images or --only sample")
     if args.save_latents and not args.save_latents.endswith(".npz"):
         raise UsageError(f"--save_latents {args.save_latents}: name a file that ends in .npz")
+    if args.animation == "gif" and args.fps > GIF_FPS:
+        raise UsageError(f"--fps {args.fps}: gif counts hundredths, {GIF_FPS} or choose webp")
     if args.animation == "mp4":
         import_ffmpeg()

@@ -4,6 +4,7 @@ while it runs, and the files that it writes.
 
 import argparse
 import json
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -12,29 +13,58 @@ from PIL import Image
 
 from backend import device
 from backend.terminal import UsageError, UserError, number, seed_number
+from data.choice import Choice, find_pictures
 from data.sizes import image_size
-from figures import latents
+from figures import animation, latents
 from figures.animation import import_ffmpeg, save_animation
-from figures.grid import make_grid, save_png
+from figures.grid import check_place, make_grid, notes_of, save_png
 from figures.projection import Settings, project, psnr
 from figures.settling import changed, results_folder
 from formats.features import find_weights
 from formats.files import CheckpointError
 
+SCRIPT = "projector.py"  # in the notes of what is written here
 FRAMES, FPS = 60, 20  # of an animation: at most, and a second
 
 
-def output_names(paths):
-    """A name for what is written of each: its own without the ending, and a number where an earlier
-    one has that already, as a/x.png and b/x.png do.
+def output_names(paths, folder="results"):
+    """A name for what is written of each into a folder: its own without the ending, and a number
+    where an earlier one has that already, as a/x.png and b/x.png do, now or from a command before.
     """
     names = []
     for path in paths:
         name, k = Path(path).stem, 2
-        while name in names:
+        while name in names or is_of_another(Path(folder) / f"{name}.npz", path):
             name, k = f"{Path(path).stem}-{k}", k + 1
         names.append(name)
     return names
+
+
+def is_of_another(latent, path) -> bool:
+    """Whether a file holds what was found of another picture than that at `path`."""
+    found = latents.made_from(latent)
+    return found not in (None, latents.SEEDS) and os.path.realpath(found) != os.path.realpath(path)
+
+
+def check_places(options, names) -> None:
+    """UsageError if what is to be written would replace what this command did not write."""
+    folder = results_folder(options)
+    for name in names:
+        check_place(folder / f"{name}.npz", is_found, "--expname")
+        check_place(folder / f"{name}-project.png", is_projection, "--expname")
+        if options.animation:
+            film = folder / f"{name}-project.{options.animation}"
+            check_place(film, animation.is_own, "--expname")
+
+
+def is_found(path) -> bool:
+    """Whether a file of latents was found by projector.py."""
+    return latents.made_from(path) not in (None, latents.SEEDS)
+
+
+def is_projection(path) -> bool:
+    """Whether a PNG says that it is of projector.py."""
+    return notes_of(path).get("Software") == SCRIPT
 
 
 def lpips_weights(args):
@@ -87,9 +117,13 @@ def search(options, network, targets, lpips, bar, watch=None):
     return projection, film
 
 
-def save_projection(options, path, name: str, i: int, targets, projection, film) -> str:
-    """The files of one picture, the i-th of a batch. Returns what to say of them."""
+def save_projection(options, path, name: str, i: int, targets, projection, film, stopped=False):
+    """The files of one picture, the i-th of a batch, unless the search was `stopped` and an earlier
+    result is there. Returns what to say of them.
+    """
     folder = results_folder(options)
+    if stopped and (folder / f"{name}.npz").exists():
+        return f"{path}: the earlier {folder / name}.npz stays"
     checkpoint, sha1 = Path(options.ckpt).name, options.checksum
     maps = [x[i : i + 1] for x in projection.noise]
     more = {"target": str(path), "checkpoint": checkpoint, "checkpoint_sha1": sha1}
@@ -112,7 +146,7 @@ def notes(options, path) -> dict:
     hidden += () if options.plain else ("plain",)
     shown = {k: v for k, v in vars(options).items() if k not in hidden}
     return {
-        "Software": "projector.py",
+        "Software": SCRIPT,
         "target": Path(path).name,
         "checkpoint": Path(options.ckpt).name,
         "checkpoint-sha1": options.checksum,
@@ -121,8 +155,8 @@ def notes(options, path) -> dict:
 
 
 def with_paths(args) -> Namespace:
-    """The options with ckpt, and paths of the pictures alone, however they were named. Raises
-    UsageError where one is missing.
+    """The options with ckpt, and paths of the pictures alone, however they were named, those below
+    folders too. Raises UsageError where one is missing.
     """
     paths, ckpt = [*args.paths, *(args.files or ())], args.ckpt
     if ckpt is None:
@@ -131,7 +165,21 @@ def with_paths(args) -> Namespace:
         ckpt = paths.pop(0)
     if not paths:
         raise UsageError("name pictures after the checkpoint, or with --files")
-    return changed(args, ckpt=ckpt, paths=paths)
+    return changed(args, ckpt=ckpt, paths=[p for path in paths for p in pictures_at(path)])
+
+
+def pictures_at(path) -> list:
+    """The path, or those of the pictures below a folder. Raises UserError where it has none."""
+    if not os.path.isdir(path):
+        return [path]
+    choice = Choice()
+    found = find_pictures(path, choice)
+    left_out = choice.left_out()
+    if not found:
+        raise UserError(f"{path} holds no pictures" + (f", but {left_out}" if left_out else ""))
+    if left_out:
+        print(f"{path}: left out {left_out}")
+    return found
 
 
 def check_usage(options) -> None:
@@ -144,7 +192,7 @@ def check_usage(options) -> None:
         import_ffmpeg()
     for path in options.paths:
         if not Path(path).is_file():
-            raise UserError(f"{path} is no file: name pictures")
+            raise UserError(f"{path} is no file: name pictures, or folders of them")
 
 
 def add_search_options(p) -> None:
@@ -185,9 +233,14 @@ def projector_parser(description=None) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        usage="%(prog)s [options] CKPT PICTURE [PICTURE ...]",
+        usage="%(prog)s [options] CKPT PICTURE|FOLDER [PICTURE|FOLDER ...]",
     )
-    p.add_argument("paths", nargs="*", metavar="CKPT PICTURE", help="checkpoint, then pictures")
+    p.add_argument(
+        "paths",
+        nargs="*",
+        metavar="CKPT PICTURE",
+        help="checkpoint, then pictures",
+    )
     p.add_argument("--ckpt", metavar="CKPT", help="the checkpoint, if it is not named first")
     p.add_argument("--files", metavar="PICTURE", nargs="+", action="extend", help="more pictures")
     text = "pixels (default: what the checkpoint was training)"

@@ -8,6 +8,7 @@ from pathlib import Path
 from backend.terminal import UsageError
 from data.sizes import SIZES
 from figures import latents
+from figures.animation import check_side
 from figures.artist import Artist
 from figures.network import Network, open_network
 
@@ -77,9 +78,12 @@ def places(args: Namespace, files) -> list:
 def settle(options: Namespace, artist: Artist) -> Namespace:
     """generate.py's options, as from `open_artist`, with those settled that hang on the images:
     the levels to mix, where to interpolate, how many mixing figures, the folder of single images.
-    Raises UsageError where the images have none of them.
+    Raises UsageError where the images have none of them, or are too large for the animation.
     """
     step = artist.step
+    if not options.images and "animation" in (options.only or ["animation"]):
+        shown = options.size, options.walk_rows, options.walk_cols
+        check_side(options.animation, *shown)
     levels = options.mixing_levels
     if levels is None:
         levels = (0, 1 if step > 1 else 0)  # at 8 px 0-1 would be everything

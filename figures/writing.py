@@ -3,21 +3,25 @@ Options are settled ones.
 """
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
+from backend.terminal import UsageError, printable
+from data.choice import extension, formats, is_hidden
 from data.workers import in_order
 from figures import latents
-from figures.animation import save_animation
+from figures.animation import is_own, save_animation
 from figures.changes import CHANGES
 from figures.figures import FIGURES, PSIS, animation, mixing, sample_seeds, seeds_of
-from figures.grid import make_grid, save_png, stack, to_bytes
+from figures.grid import check_place, is_grid, make_grid, notes_of, save_png, stack, to_bytes
 
 WRITERS = 8  # threads that wait for the disk
+SCRIPT = "generate.py"  # in the notes of what is written here
+LOOKS = ("size", "alpha", "psi_levels", *CHANGES)  # options that change an image
 
 
 def notes(artist, options, figure: str, seeds) -> dict:
@@ -31,7 +35,7 @@ def notes(artist, options, figure: str, seeds) -> dict:
         given["latents"] = ", ".join(file.path.name for file in artist.files)
         given["latents-sha1"] = ", ".join(file.sha1 for file in artist.files)
     return {
-        "Software": "generate.py",
+        "Software": SCRIPT,
         **given,
         "figure": figure,
         "seeds": json.dumps(seeds),
@@ -42,12 +46,103 @@ def notes(artist, options, figure: str, seeds) -> dict:
     }
 
 
+def is_figure(path) -> bool:
+    """Whether a PNG says that it is of generate.py or style_mixing.py."""
+    return notes_of(path).get("Software") == SCRIPT
+
+
+def set_of(text: dict):
+    """What the images of one set have in common, from the notes of one."""
+    options = json.loads(text.get("options", "{}"))
+    common = [text.get(k) for k in ("checkpoint-sha1", "latents-sha1", "psi")]
+    return [*common, *(options.get(name) for name in LOOKS)]
+
+
+def check_places(artist, options, folder: Path) -> None:
+    """UsageError if what is to be written would replace what is not of the same command, or mix
+    with another set. To be asked before anything is drawn.
+    """
+    if options.save_latents:
+        check_place(options.save_latents, made_from_seeds, "--save_latents")
+    if options.images:
+        check_set(artist, options)
+        return
+    for name in options.only or [*FIGURES, "animation"]:
+        if name == "animation":
+            path = folder / f"animation.{options.animation}"
+            check_place(path, is_own, "--expname")
+            if options.frames_dir:
+                check_frames(options)
+            continue
+        for path in paths_of(options, name, folder):
+            check_place(path, is_figure, "--expname")
+
+
+def made_from_seeds(path) -> bool:
+    """Whether --save_latents wrote a file."""
+    return latents.made_from(path) == latents.SEEDS
+
+
+def paths_of(options, name: str, folder: Path) -> list:
+    """Those of one of FIGURES."""
+    names = [f"mixing_{k}" for k in range(options.n_mixing)] if name == "mixing" else [name]
+    return [folder / f"{name}.png" for name in names]
+
+
+def check_set(artist, options) -> None:
+    """UsageError if --images would replace what is no image of ours, or leave those of another set
+    among the new ones. Says which other pictures lie in the folder.
+    """
+    folder, others = Path(options.out), []
+    now = set_of(notes(artist, options, "image", None))
+    names = {f"{seed:06d}.png" for seed in seeds_of(options, options.images)}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        path = folder / name
+        if name in names:
+            check_place(path, is_figure, "--out")
+        elif extension(name) in formats() and not is_hidden(name):
+            text = notes_of(path)
+            if text.get("Software") != SCRIPT or text.get("figure") != "image":
+                others.append(name)
+            elif set_of(text) != now:
+                raise UsageError(
+                    f"{path} is of another checkpoint or of other options, and would stay among "
+                    "the new images: remove those, or give another --out"
+                )
+    if others:
+        print(f"{folder} holds other pictures too, which are no part of this: {named(others)}")
+
+
+def check_frames(options) -> None:
+    """The same of --frames_dir."""
+    folder = Path(options.frames_dir)
+    names = {f"{i:05d}.png" for i in range(options.frames)}
+    others = []
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        path = folder / name
+        if name in names:
+            check_place(path, is_grid, "--frames_dir")
+        elif path.stem.isdecimal() and is_grid(path):
+            raise UsageError(
+                f"{path} is of another animation, and would stay among the new frames: remove "
+                "those, or give another --frames_dir"
+            )
+        elif extension(name) in formats() and not is_hidden(name):
+            others.append(name)
+    if others:
+        print(f"{folder} holds other pictures too, which are no part of this: {named(others)}")
+
+
+def named(names: list) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(map(printable, names[:3])) + more
+
+
 def write_figure(artist, options, name: str, folder: Path) -> None:
     """One of FIGURES, in as many files as it has."""
-    count = options.n_mixing if name == "mixing" else 1
-    for k in range(count):
+    for k, path in enumerate(paths_of(options, name, folder)):
         rows = mixing(artist, options, k) if name == "mixing" else FIGURES[name](artist, options)
-        path = folder / (f"mixing_{k}.png" if name == "mixing" else f"{name}.png")
         text = notes(artist, options, path.stem, options.seeds or [options.seed])
         save_png(stack(rows), path, text)
         artist.bar.write(str(path))
@@ -78,13 +173,16 @@ def write_images(artist, options) -> None:
 
 def write_animation(artist, options, folder: Path) -> None:
     """The walk as one file, and with --frames_dir each frame as a PNG too."""
-    frames = []
-    for i, images in enumerate(animation(artist, options)):
-        frames.append(Image.fromarray(make_grid(images, options.walk_cols)))
-        if options.frames_dir:
-            save_png(np.asarray(frames[-1]), Path(options.frames_dir) / f"{i:05d}.png")
+
+    def frames():
+        for i, images in enumerate(animation(artist, options)):
+            pixels = make_grid(images, options.walk_cols)
+            if options.frames_dir:
+                save_png(pixels, Path(options.frames_dir) / f"{i:05d}.png")
+            yield Image.fromarray(pixels)
+
     path = folder / f"animation.{options.animation}"
-    save_animation(frames, path, options.fps)
+    save_animation(frames(), path, options.fps)
     artist.bar.write(str(path))
 
 

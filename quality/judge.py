@@ -4,8 +4,8 @@ import argparse
 from typing import NamedTuple, Optional
 
 import numpy as np
-from tqdm import tqdm
 
+from backend.bar import Bar
 from backend.terminal import UsageError, UserError
 from figures.grid import to_bytes
 from formats.features import find_weights
@@ -106,7 +106,7 @@ class Judge:
             self.pair_distance = perceptual_distance("alexnet")
 
     def bar(self, total: int, text: str):
-        return tqdm(total=total, desc=text, unit="img", mininterval=1, disable=None, leave=False)
+        return Bar(total=total, desc=text, unit="img", mininterval=1, leave=False)
 
     def unless_stopped(self, batches):
         for batch in batches:

@@ -86,6 +86,18 @@ def test_what_is_not_ours_is_never_touched(tmp_path, folder, run, make, option):
     assert everything() == before and before
 
 
+@pytest.mark.parametrize("kind", ["--out", "--folders"])
+@pytest.mark.parametrize("name", [".DS_Store", ".nfs0123", "Thumbs.db"])
+def test_what_systems_leave_is_nobodys_fault(tmp_path, folder, run, kind, name):
+    out = tmp_path / "made"
+    out.mkdir()
+    (out / name).touch()
+    assert run(folder, kind, out)[0] == 0
+    assert run(folder, kind, out, "--resume")[0] == 0
+    assert run(folder, kind, out, "--sizes", "8", "--overwrite")[0] == 0
+    assert (out / name).exists() and store.open_pictures(out).sizes == [8]
+
+
 def test_a_linked_size_folder_keeps_what_it_held(tmp_path, folder, run):
     assert run(folder, "--folders", tmp_path / "tree")[0] == 0
     (tmp_path / "tree" / "8" / "mine.png").touch()

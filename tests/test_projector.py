@@ -144,7 +144,7 @@ def test_without_weights_of_lpips(checkpoint, pictures, tmp_path, monkeypatch, c
         (["--files", "PICTURE"], 2, "name a checkpoint"),
         (["missing.model", "PICTURE"], 1, "missing.model: no such file"),
         (["CKPT", "missing.png"], 1, "missing.png"),
-        (["CKPT", "."], 1, ". is no file"),
+        (["CKPT", "."], 1, ". holds no pictures"),
         (["CKPT", "PICTURE", "CKPT"], 1, "a.model cannot be read as a picture"),
         (["PICTURE", "PICTURE"], 1, "is not a checkpoint"),
         (["CKPT", "PICTURE", "--step", "0"], 2, "at least 1"),

@@ -12,6 +12,7 @@ import numpy as np
 from backend.disk import replacing
 from backend.terminal import UsageError, UserError
 from training.history import (
+    ROLLING,
     SAMPLE,
     History,
     cut_off,
@@ -156,6 +157,13 @@ def rewrite(history: History, is_kept) -> None:
     if kept != lines:
         with writing(history.log), replacing(history.log) as unfinished:
             unfinished.write_bytes(b"".join(kept))
+
+
+def remove_rolling(history: History) -> None:
+    """Removes the run's rolling checkpoint, after a later one was written."""
+    path = history.folder / "checkpoint" / ROLLING
+    if path.is_file() and history.wrote(path):
+        path.unlink()
 
 
 def remove_old(history: History, count: int, source) -> None:

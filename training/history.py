@@ -16,7 +16,8 @@ from PIL import Image
 
 from training.schedule import Config
 
-CHECKPOINT = re.compile(r"(\d{6,}|train_step-\d+)(-\d+)?\.model", re.ASCII)  # names of ours
+ROLLING = "rolling.model"  # the run since its last checkpoint, where that is long ago
+CHECKPOINT = re.compile(r"(\d{6,}|train_step-\d+|rolling)(-\d+)?\.model", re.ASCII)  # ours
 SAMPLE = re.compile(r"\d{6,}(-\d+)?\.png", re.ASCII)
 MARK = {"Software": "train.py"}  # in the text of a sample
 CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False, "NONE": None}

@@ -90,6 +90,11 @@ def add_run_options(p) -> None:
         "keep only the newest K of those; train_step-* and the one gone on from stay (default all)"
     )
     g.add_argument("--keep", metavar="K", type=count, help=text)
+    text = "minutes without a checkpoint until the run is kept in rolling.model, where latest "
+    text += "finds it, until the next; 0 for never (default 30)"
+    g.add_argument("--save_minutes", metavar="N", type=number(float, 0.0), default=30.0, help=text)
+    text = "iterations from one sample to the next, from 1 (default 100)"
+    g.add_argument("--sample_every", metavar="N", type=count, help=text)
     g.add_argument("--expname", metavar="NAME", help="write below the folder NAME instead of here")
     device.add_options(g)
     text = "on CUDA too the same bits each time, on GPUs of one model: only cuDNN's deterministic "

@@ -51,8 +51,9 @@ def noted():
 
 
 def heard(caught: list) -> bool:
-    """Whether one is in the list of `noted`, or held back."""
-    return bool(caught or signal.sigpending() & set(numbers()))
+    """Whether one is in the list of `noted`, or held back and not ignored."""
+    pending = signal.sigpending() & set(numbers())
+    return bool(caught) or any(signal.getsignal(s) is not signal.SIG_IGN for s in pending)
 
 
 @contextlib.contextmanager

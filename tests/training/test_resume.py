@@ -126,6 +126,54 @@ def test_log_and_samples_have_no_gap_and_no_repetition(lmdb, tmp_path, often):
         assert a.read_bytes() == b.read_bytes()
 
 
+def test_the_rolling_checkpoint(lmdb, tmp_path, monkeypatch, often):
+    """Every iteration, no time after the last checkpoint: what a kill leaves goes on bit by bit, a
+    regular checkpoint takes its place, and all else is as without.
+    """
+    options = ["--save_every", 7, "--max_iters", 12]
+    assert begin(lmdb, tmp_path / "whole", *options, "--save_minutes", 0) == 0
+    killed, left = tmp_path / "killed", {}
+    save = train.save
+
+    def watched(run, phase, losses, output, written):
+        paths = save(run, phase, losses, output, written)
+        left[run.iteration, written[-1]] = names(killed)
+        if run.iteration == 10:
+            raise KeyboardInterrupt  # as good as a kill: nothing is saved any more
+        return paths
+
+    monkeypatch.setattr(train, "save", watched)
+    with pytest.raises(KeyboardInterrupt):
+        begin(lmdb, killed, *options, "--save_minutes", 1e-9)
+    assert left[5, "rolling.model"] == ["rolling.model"]
+    assert left[6, "train_step-1.model"] == ["train_step-1.model"]
+    assert left[7, "000007.model"] == ["000007.model", "train_step-1.model"]
+    newest = checkpoints(killed)[0]
+    assert newest.name == "rolling.model" and iteration_of(newest) == 10
+    monkeypatch.setattr(train, "save", save)
+    assert go_on(lmdb, killed, *options) == 0
+    assert names(killed) == names(tmp_path / "whole") and "000012.model" in names(killed)
+    for name in names(killed):
+        one, other = (tmp_path / run / "checkpoint" / name for run in ("whole", "killed"))
+        assert_same_checkpoint(one, other)
+    assert iterations(killed) == iterations(tmp_path / "whole")
+
+
+def test_an_earlier_checkpoint_puts_the_rolling_one_aside(lmdb, tmp_path):
+    assert begin(lmdb, tmp_path, "--save_every", 2, "--max_iters", 4) == 0
+    folder = tmp_path / "checkpoint"
+    (folder / "000004.model").rename(folder / "rolling.model")
+    source = ["--ckpt", str(folder / "000002.model"), "--device", "cpu"]
+    assert train.main([lmdb, "--expname", str(tmp_path), *source, "--max_iters", "3"]) == 0
+    assert {"rolling.model.later", "000003.model"} < set(names(tmp_path))
+    assert "rolling.model" not in names(tmp_path)
+
+
+def test_sample_every(lmdb, tmp_path):
+    assert begin(lmdb, tmp_path, "--sample_every", 3, "--max_iters", 8) == 0
+    assert names(tmp_path, "sample") == ["000003.png", "000006.png", "000008.png"]
+
+
 def test_save_every_and_keep(lmdb, tmp_path):
     assert begin(lmdb, tmp_path, "--save_every", 2, "--keep", 2, "--max_iters", 7) == 0
     assert names(tmp_path) == ["000006.model", "000007.model", "train_step-1.model"]
