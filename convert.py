@@ -18,6 +18,7 @@ import json
 import os
 
 from backend import terminal
+from backend.disk import check_folder
 from backend.terminal import UsageError
 from data.sizes import image_size, step_of
 from formats import pytorch, rosinality
@@ -163,6 +164,8 @@ def convert(args) -> None:
     for out in (args.export, args.out, args.ema):
         if out and os.path.exists(out) and not args.overwrite:
             raise UsageError(f"{out} exists: give --overwrite to replace it")
+        if out:
+            check_folder(Path(out).parent)
     content = read_checkpoint(args.ckpt)
     print(describe(content))
     if args.export:

@@ -14,6 +14,7 @@ import argparse
 from contextlib import closing
 
 from backend import terminal
+from backend.disk import check_folder
 from backend.terminal import number, printable
 from data.batches import load_batch, to_network
 from data.sizes import image_size, joined
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 def show(args) -> None:
     """Says what is in a set and writes its contact sheet."""
+    check_folder(Path(args.out).parent)
     with closing(open_pictures(args.path)) as pictures:
         print(description(pictures))
         smaller = [size for size in pictures.sizes if size <= 128]

@@ -25,13 +25,20 @@ from figures.changes import change
 from figures.figures import FIGURES
 from figures.options import check_usage, figure_parser
 from figures.settling import open_artist, results_folder, settle
-from figures.writing import save_latents, write_animation, write_figure, write_images
+from figures.writing import (
+    check_places,
+    save_latents,
+    write_animation,
+    write_figure,
+    write_images,
+)
 
 
 def generate(args) -> None:
     """Writes what the command line asks for."""
     check_usage(args)
     folder = results_folder(args)
+    check_places(args, folder)
     artist, options = open_artist(args)
     change(options, artist, folder / "directions")
     options = settle(options, artist)

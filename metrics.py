@@ -22,6 +22,7 @@ import time
 from typing import NamedTuple
 
 from backend import device, terminal
+from backend.disk import check_folder
 from backend.terminal import UsageError, UserError, number, seed_number
 from data.sizes import image_size
 from figures.artist import Artist
@@ -129,6 +130,7 @@ def run(args) -> None:
     )
     check_usage(args, request)
     folder, rows = Path(args.expname or ".") / "results", []
+    check_folder(folder)
     with contextlib.closing(open_data(args.data)) as data:
         device.load(args.device, print, args.precision, args.threads)
         judge = Judge(data, request)

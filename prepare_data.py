@@ -33,6 +33,7 @@ from PIL import ImageColor
 from tqdm import tqdm
 
 from backend import machine, terminal
+from backend.disk import check_folder
 from backend.terminal import UsageError, number, printable
 from data.choice import Choice
 from data.reading import error_text
@@ -41,6 +42,7 @@ from data.sources import Digits, open_source
 from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
+from formats.lmdbs import needs_another_disk, obstacle
 
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
@@ -327,6 +329,7 @@ def check_usage(args):
     out = args.folders or args.out
     if os.path.lexists(out) and not os.path.isdir(out):
         raise UsageError(f"{out} is no folder: choose another name")
+    check_folder(out)
     for font in args.font or ():
         if args.path != "symbols":
             raise UsageError("--font goes with symbols only")
@@ -376,8 +379,10 @@ def attempt(args):
     except DataError as error:
         print(error, file=sys.stderr)
     except (OSError, lmdb.Error) as error:  # a full disk, a folder that may not be read
-        problem = f"Cannot make {out} from {args.path}: {error_text(error)}{free_space(out)}"
-        print(f"{problem}. When that is mended, go on with --resume.", file=sys.stderr)
+        why = f"{error_text(error)}{free_space(out)}. When that is mended, go on with --resume"
+        if needs_another_disk(error):
+            why = obstacle(error)
+        print(f"Cannot make {out} from {args.path}: {why}.", file=sys.stderr)
     finally:
         signal.signal(signal.SIGINT, previous)
     return 1

@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from backend import terminal
+from backend.disk import check_folder
 from figures.network import open_network
 from figures.projection import read_target
 from figures.search import (
@@ -32,13 +33,14 @@ from figures.search import (
     search,
     with_paths,
 )
-from figures.settling import with_network
+from figures.settling import results_folder, with_network
 
 
 def projector(args) -> None:
     """Projects what the command line names."""
     options = with_paths(args)
     check_usage(options)
+    check_folder(results_folder(options))
     weights = lpips_weights(options)
     network = open_network(options)
     from quality.lpips import load_lpips  # imports Jittor, for the device chosen above

@@ -20,6 +20,7 @@ import argparse
 from tqdm import tqdm
 
 from backend import terminal
+from backend.disk import check_folder
 from backend.terminal import number
 from figures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
 from figures.grid import save_png, stack
@@ -43,6 +44,7 @@ def style_mixing(args) -> None:
     """Writes the figure."""
     folder = Path(args.expname) / "style_mixing" if args.expname else Path("results")
     path = folder / "style_mixing.png"
+    check_folder(folder)
     artist, options = open_artist(args)
     with tqdm(unit="img", disable=None) as artist.bar:
         pixels = stack(figure(artist, options))

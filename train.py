@@ -33,7 +33,7 @@ import numpy as np
 from tqdm import tqdm
 
 from backend import device, terminal
-from backend.disk import locked
+from backend.disk import check_folder, locked
 from backend.terminal import UsageError
 from data.batches import batches
 from data.store import DataError, open_pictures
@@ -344,6 +344,8 @@ def run_in(args, folder: Path) -> int:
 def start(args) -> int:
     """Checks what can be checked before Jittor loads, then trains. Returns the exit code."""
     folder = Path(args.expname or ".")
+    for name in ("checkpoint", "sample"):
+        check_folder(folder / name)
     if device.rank():  # only the first writes and speaks
         with contextlib.redirect_stdout(None):
             return run_in(args, folder)

@@ -18,7 +18,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Callable, Dict, Optional
 
-from backend.disk import home, made_once, our_cache
+from backend.disk import home, made_once, our_cache, reason
 from backend.jittor_edits import EDITS
 from backend.terminal import Line, UsageError
 
@@ -34,6 +34,8 @@ SETTINGS = "cc_flags kernel_flags nvcc_path nvcc_flags python_config_path debug 
 
 PROGRESS = "stylegan_progress"  # in the environment: where Jittor's build writes how far it is
 STARTED_AGAIN = "STYLEGAN_STARTED_AGAIN"  # in the environment of a command that runs anew
+
+FULL = 2**24  # bytes that are free on a disk that has no room for another file of Jittor's
 
 # Jittor ends the process when it has rebuilt what it had loaded. argv: mark, sys.path
 BUILD = "import sys; sys.path[:] = sys.argv[2:]; import jittor; open(sys.argv[1], 'w').close()"
@@ -128,20 +130,18 @@ def make_view(site: Path) -> Optional[Path]:
         return None
     texts[BUILD_MODULE_THERE] = BUILD_MODULE.read_text(encoding="utf-8")
     key = hashlib.sha256(repr(EDITS).encode() + texts[BUILD_MODULE_THERE].encode())
+    files = []
     for package in ("jittor", "jittor_utils"):
         # As bytes: one name is Chinese, which is another text in the C locale
         for file in sorted((site / package).rglob("*"), key=lambda f: [*map(os.fsencode, f.parts)]):
             if file.is_file() and "__pycache__" not in file.parts:
-                key.update(os.fsencode(file.relative_to(site)) + b"\0" + file.read_bytes())
+                files.append(file.relative_to(site))
+                key.update(os.fsencode(files[-1]) + b"\0" + file.read_bytes())
 
     def fill(folder: Path) -> None:
-        for package in ("jittor", "jittor_utils"):
-            shutil.copytree(
-                str(site / package),
-                str(folder / package),
-                ignore=shutil.ignore_patterns("__pycache__"),
-                copy_function=shutil.copyfile,  # not their modes: they may be write-protected
-            )
+        for file in files:  # without their modes: they may be write-protected
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(site / file), str(folder / file))
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
 
@@ -164,7 +164,10 @@ def choose(device: str) -> Path:
     try:
         view = make_view(site)
     except OSError as e:
-        raise DeviceError(f"cannot write to the cache {our_cache()}: {e.strerror}") from None
+        raise DeviceError(
+            f"cannot write to the cache {our_cache()}: {reason(e)} (XDG_CACHE_HOME says where "
+            "it is)"
+        ) from None
     if view:
         sys.path.insert(0, str(view))
     # Set by any program that has loaded Jittor, and inherited by what it starts
@@ -215,9 +218,11 @@ def build(mark: Path) -> None:
             return
         if status:
             break
+    free = shutil.disk_usage(mark.parent if mark.parent.is_dir() else home()).free
     raise DeviceError(
-        f"Jittor did not compile (exit code {status}): what it says above tells why; its files are "
-        f"in {mark.parent}"
+        f"Jittor did not compile (exit code {status}): "
+        + ("the disk is full" if free < FULL else "what it says above tells why")
+        + f"; its files are in {mark.parent}"
     )
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 from data.archives import UNPACK_IT, Lmdb, Tar, Zip, opened_tar, prepared_already
 from data.choice import Choice, find_pictures, open_picture
 from data.reading import Files, Source, SourceGone
-from data.store import DataError, is_lmdb, read_about_file
+from data.store import DataError, read_about_file
+from formats.lmdbs import is_lmdb
 
 UNREADABLE = {b"Rar!": "RAR", b"7z\xbc\xaf\x27\x1c": "7z", b"MSCF": "CAB"}  # by their beginnings
 

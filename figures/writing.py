@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from backend import disk
 from data.prefetch import in_order
 from figures import latents
 from figures.animation import save_animation
@@ -18,6 +19,18 @@ from figures.figures import FIGURES, PSIS, animation, mixing, sample_seeds, seed
 from figures.grid import make_grid, save_png, stack, to_bytes
 
 WRITERS = 8  # threads that wait for the disk
+
+
+def check_places(options, folder: Path) -> None:
+    """UsageError where a folder that generate.py will write in cannot be there: said before what
+    takes long. options: as they are typed.
+    """
+    figures = options.out or folder / "images" if options.images else folder
+    disk.check_folder(figures)
+    if options.save_latents:
+        disk.check_folder(Path(options.save_latents).parent)
+    if options.frames_dir and not options.images:
+        disk.check_folder(options.frames_dir)
 
 
 def notes(artist, options, figure: str, seeds) -> dict:

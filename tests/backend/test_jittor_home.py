@@ -1,5 +1,6 @@
 """The view of Jittor and its caches: with fake Jittors, and the real one beside other programs."""
 
+import errno
 import os
 import re
 import shutil
@@ -67,6 +68,24 @@ def test_view_has_the_edits_and_all_else_as_it_was(site, tmp_path):
     for edit in EDITS:
         text = after[edit.file].decode()
         assert edit.new in text and edit.old not in text.replace(edit.new, "")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_cache_says_so(site, monkeypatch, number):
+    def full(source, target):
+        raise OSError(number, os.strerror(number), target)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(jittor_home, "installed", lambda: site)
+    with pytest.raises(DeviceError, match=f"cache .*: {os.strerror(number)} .XDG_CACHE_HOME"):
+        jittor_home.choose("cpu")
+
+
+def test_a_view_of_write_protected_folders(site):
+    for folder in (site / "jittor_utils", site / "jittor"):
+        folder.chmod(0o555)
+    view = jittor_home.make_view(site)
+    assert os.stat(view / "jittor_utils").st_mode & 0o200
 
 
 def test_view_is_made_once_for_all_environments(site, tmp_path):
