@@ -18,12 +18,12 @@ import json
 import os
 
 from backend import terminal
-from backend.disk import check_folder
 from backend.terminal import UsageError
 from data.sizes import image_size, step_of
 from formats import pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
+from training.beginning import check_alone, check_folder
 from training.checkpoint import AVERAGE_ALONE, check_parameters, config_of, read_checkpoint
 from training.resume import take_optimizer
 from training.schedule import NVIDIA_FIELDS
@@ -161,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
 
 def convert(args) -> None:
     """Does what the command line asks for."""
+    check_alone("convert.py")
     for out in (args.export, args.out, args.ema):
         if out and os.path.exists(out) and not args.overwrite:
             raise UsageError(f"{out} exists: give --overwrite to replace it")

@@ -14,12 +14,12 @@ import argparse
 from contextlib import closing
 
 from backend import terminal
-from backend.disk import check_folder
 from backend.terminal import number, printable
 from data.batches import load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
 from figures.grid import save_grid
+from training.beginning import check_alone, check_folder
 
 
 def __getattr__(name: str):
@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 def show(args) -> None:
     """Says what is in a set and writes its contact sheet."""
+    check_alone("dataset.py")
     check_folder(Path(args.out).parent)
     with closing(open_pictures(args.path)) as pictures:
         print(description(pictures))

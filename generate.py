@@ -32,10 +32,12 @@ from figures.writing import (
     write_figure,
     write_images,
 )
+from training.beginning import check_alone
 
 
 def generate(args) -> None:
     """Writes what the command line asks for."""
+    check_alone("generate.py")
     check_usage(args)
     folder = results_folder(args)
     check_places(args, folder)

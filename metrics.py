@@ -22,7 +22,6 @@ import time
 from typing import NamedTuple
 
 from backend import device, terminal
-from backend.disk import check_folder
 from backend.terminal import UsageError, UserError, number, seed_number
 from data.sizes import image_size
 from figures.artist import Artist
@@ -31,6 +30,7 @@ from figures.network import load_network
 from quality.chart import chart
 from quality.judge import METRICS, Judge, Request, metric_list, settled
 from quality.sets import Folder, open_data
+from training.beginning import check_alone, check_folder
 
 
 class Measured(NamedTuple):
@@ -117,6 +117,7 @@ def check_usage(args, request: Request) -> None:
 
 def run(args) -> None:
     """Measures all that the command line names."""
+    check_alone("metrics.py")
     request = settled(
         Request(
             args.metrics or (),

@@ -33,7 +33,6 @@ from PIL import ImageColor
 from tqdm import tqdm
 
 from backend import machine, terminal
-from backend.disk import check_folder
 from backend.terminal import UsageError, number, printable
 from data.choice import Choice
 from data.reading import error_text
@@ -43,6 +42,7 @@ from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 from formats.lmdbs import needs_another_disk, obstacle
+from training.beginning import check_alone, check_folder
 
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
@@ -329,6 +329,7 @@ def check_usage(args):
     out = args.folders or args.out
     if os.path.lexists(out) and not os.path.isdir(out):
         raise UsageError(f"{out} is no folder: choose another name")
+    check_alone("prepare_data.py")
     check_folder(out)
     for font in args.font or ():
         if args.path != "symbols":

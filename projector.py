@@ -21,7 +21,6 @@ import numpy as np
 from tqdm import tqdm
 
 from backend import terminal
-from backend.disk import check_folder
 from figures.network import open_network
 from figures.projection import read_target
 from figures.search import (
@@ -34,10 +33,12 @@ from figures.search import (
     with_paths,
 )
 from figures.settling import results_folder, with_network
+from training.beginning import check_alone, check_folder
 
 
 def projector(args) -> None:
     """Projects what the command line names."""
+    check_alone("projector.py")
     options = with_paths(args)
     check_usage(options)
     check_folder(results_folder(options))

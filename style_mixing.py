@@ -20,13 +20,13 @@ import argparse
 from tqdm import tqdm
 
 from backend import terminal
-from backend.disk import check_folder
 from backend.terminal import number
 from figures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
 from figures.grid import save_png, stack
 from figures.options import add_image_options
 from figures.settling import open_artist
 from figures.writing import notes
+from training.beginning import check_alone, check_folder
 
 
 def figure(artist, options):
@@ -44,6 +44,7 @@ def style_mixing(args) -> None:
     """Writes the figure."""
     folder = Path(args.expname) / "style_mixing" if args.expname else Path("results")
     path = folder / "style_mixing.png"
+    check_alone("style_mixing.py")
     check_folder(folder)
     artist, options = open_artist(args)
     with tqdm(unit="img", disable=None) as artist.bar:

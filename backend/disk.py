@@ -36,19 +36,15 @@ def replacing(path):
 
 
 def flush(path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on the disk.
-
-    Through a descriptor that may write, where there can be one: shares refuse others (CIFS, FUSE).
-    A file system without that operation has nothing to wait for.
-    """
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
     try:
-        handle = os.open(path, os.O_RDWR)
+        handle = os.open(path, os.O_RDWR)  # some shares refuse a descriptor that cannot write
     except OSError:  # a folder, a file that is write-protected
         handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as e:
-        if e.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        if e.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # it has no such thing
             raise
     finally:
         os.close(handle)
@@ -57,21 +53,6 @@ def flush(path) -> None:
 def reason(e: OSError) -> str:
     """Why a file could not be written; NumPy says of a full disk no more than how many numbers."""
     return e.strerror or ("the disk is full" if "requested and" in str(e) else str(e))
-
-
-def check_folder(folder) -> None:
-    """UsageError where a folder that will be written in is neither there nor can be made, for a
-    file is in its way, or this user may not: to be told before anything is computed.
-    """
-    folder = Path(folder)
-    place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
-    if not place.is_dir():
-        raise UsageError(
-            f"{place} is no folder, but files are to be written into {folder}: move it, or name "
-            "another folder"
-        )
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{place} may not be written in by this user: name another folder")
 
 
 def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:

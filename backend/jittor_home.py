@@ -6,6 +6,7 @@ folder for all programs and rebuilds itself when another program's settings diff
 folder for each device and each kind of settings.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -24,7 +25,6 @@ from backend.terminal import Line, UsageError
 
 KNOWN = (1, 3, 11)  # newer ones are taken as they are where their text is another
 
-
 # What these call, in the view under this name
 BUILD_MODULE = Path(__file__).with_name("jittor_build.py")
 BUILD_MODULE_THERE = "jittor_utils/stylegan_build.py"
@@ -34,8 +34,6 @@ SETTINGS = "cc_flags kernel_flags nvcc_path nvcc_flags python_config_path debug 
 
 PROGRESS = "stylegan_progress"  # in the environment: where Jittor's build writes how far it is
 STARTED_AGAIN = "STYLEGAN_STARTED_AGAIN"  # in the environment of a command that runs anew
-
-FULL = 2**24  # bytes that are free on a disk that has no room for another file of Jittor's
 
 # Jittor ends the process when it has rebuilt what it had loaded. argv: mark, sys.path
 BUILD = "import sys; sys.path[:] = sys.argv[2:]; import jittor; open(sys.argv[1], 'w').close()"
@@ -120,9 +118,7 @@ def make_view(site: Path) -> Optional[Path]:
     A copy, for environments come and go: all that hold the same Jittor share one, and what is
     compiled from it.
     """
-    if (
-        site.parent == our_cache().resolve()
-    ):  # this process was given the path of one that uses the view
+    if site.parent == our_cache().resolve():  # given by a process that uses the view
         return site
     number, texts = version(site), edited(site)
     if texts is None:
@@ -206,6 +202,20 @@ def watched(command: list, environment: dict) -> int:
     return process.returncode
 
 
+def check_loadable(folder: Path) -> None:
+    """DeviceError that names a library older than what Jittor's parts were compiled with."""
+    for part in sorted(folder.glob("jit*_core*.so")):
+        try:
+            ctypes.CDLL(str(part))
+        except OSError as e:
+            found = re.match(r"(.*): version `(\w+_[\d.]+)' not found", str(e))
+            if found:
+                raise DeviceError(
+                    f"{found[1]} is too old for Jittor, it lacks {found[2]}: take its folder out "
+                    "of LD_LIBRARY_PATH, or put a newer one there (conda: libstdcxx-ng)"
+                ) from None
+
+
 def build(mark: Path) -> None:
     """Has Jittor compile itself in a process of its own, which then makes the mark."""
     # Not a process of mpirun: it must not wait for the others
@@ -218,12 +228,11 @@ def build(mark: Path) -> None:
             return
         if status:
             break
-    free = shutil.disk_usage(mark.parent if mark.parent.is_dir() else home()).free
-    raise DeviceError(
-        f"Jittor did not compile (exit code {status}): "
-        + ("the disk is full" if free < FULL else "what it says above tells why")
-        + f"; its files are in {mark.parent}"
-    )
+    check_loadable(mark.parent)
+    full = shutil.disk_usage(str(mark.parent.parent)).free < 2**24
+    why = "the disk is full" if full else "what it says above tells why"
+    why = f"Jittor did not compile (exit code {status}): {why}"
+    raise DeviceError(f"{why}; its files are in {mark.parent}")
 
 
 def start_again(mark: Path) -> None:
@@ -252,6 +261,9 @@ def load(device: str, say: Optional[Callable[[str], None]] = None):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of new Pythons, about how its texts are written
             import jittor
+    except (AssertionError, ImportError):
+        check_loadable(mark.parent)
+        raise
     except SystemExit:  # it has rebuilt what it had loaded, and ends with exit code 0
         start_again(mark)
     os.environ.pop(STARTED_AGAIN, None)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from backend import disk
 from data.prefetch import in_order
 from figures import latents
 from figures.animation import save_animation
 from figures.changes import CHANGES
 from figures.figures import FIGURES, PSIS, animation, mixing, sample_seeds, seeds_of
 from figures.grid import make_grid, save_png, stack, to_bytes
+from training.beginning import check_folder
 
 WRITERS = 8  # threads that wait for the disk
 
@@ -26,11 +26,11 @@ def check_places(options, folder: Path) -> None:
     takes long. options: as they are typed.
     """
     figures = options.out or folder / "images" if options.images else folder
-    disk.check_folder(figures)
+    check_folder(figures)
     if options.save_latents:
-        disk.check_folder(Path(options.save_latents).parent)
+        check_folder(Path(options.save_latents).parent)
     if options.frames_dir and not options.images:
-        disk.check_folder(options.frames_dir)
+        check_folder(options.frames_dir)
 
 
 def notes(artist, options, figure: str, seeds) -> dict:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from backend import disk
-from backend.terminal import UsageError
 
 
 def refuse_readers(monkeypatch, number):
@@ -66,17 +65,6 @@ def test_a_folder_is_made_where_modes_cannot_be_set(tmp_path, monkeypatch, numbe
     monkeypatch.setattr(Path, "chmod", chmod)
     made = disk.made_once(tmp_path / "view", lambda folder: (folder / "a").write_text("b"))
     assert (made / "a").read_text() == "b" and os.listdir(tmp_path) == ["view"]
-
-
-def test_folders_that_cannot_be(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "nowhere").symlink_to("gone")
-    disk.check_folder(tmp_path)
-    disk.check_folder(tmp_path / "a" / "b")
-    assert sorted(os.listdir(tmp_path)) == ["file", "nowhere"]
-    for folder in ("file", "file/a/b", "nowhere"):
-        with pytest.raises(UsageError, match="(file|nowhere) is no folder, but files are to be"):
-            disk.check_folder(tmp_path / folder)
 
 
 def test_reasons():

@@ -300,6 +300,20 @@ def test_jittor_that_rebuilds_itself_for_ever(fake):
     )
 
 
+@pytest.mark.parametrize("symbol", ["GLIBCXX_3.4.30", "CXXABI_1.3.13"])
+def test_an_older_library_is_named(tmp_path, monkeypatch, symbol):
+    def older(path):
+        why = f"/opt/old/libstdc++.so.6: version `{symbol}' not found (required by {path})"
+        raise OSError(why)
+
+    jittor_home.check_loadable(tmp_path)
+    (tmp_path / "jit_utils_core.cpython-311.so").write_bytes(b"")
+    jittor_home.check_loadable(tmp_path)  # too short: nothing of a version
+    monkeypatch.setattr(jittor_home.ctypes, "CDLL", older)
+    with pytest.raises(DeviceError, match=f"^/opt/old/libstdc.*too old for Jittor.* {symbol}:"):
+        jittor_home.check_loadable(tmp_path)
+
+
 def test_jittor_that_does_not_compile(fake):
     code, _, stderr = fake("import sys\nsys.exit('no such header')\n")
     assert code == 2 and stderr.startswith("no such header\nprogram: Jittor did not compile (exit")
