@@ -22,7 +22,7 @@ WRITERS = 8  # threads that wait for the disk
 
 
 def check_places(options, folder: Path) -> None:
-    """UsageError where a folder that generate.py will write in cannot be there: said before what
+    """UserError where a folder that generate.py will write in cannot be there: said before what
     takes long. options: as they are typed.
     """
     figures = options.out or folder / "images" if options.images else folder

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from backend import device
-from backend.terminal import UsageError
+from backend.terminal import UsageError, UserError
 
 # What starts several processes, and the variables that tell their number and which one this is
 TORCHRUN = "torchrun", "WORLD_SIZE", "RANK"
@@ -55,15 +55,15 @@ def check_alone(script: str) -> None:
 
 
 def check_folder(folder) -> None:
-    """UsageError where a folder that will be written in is neither there nor can be made, for a
+    """UserError where a folder that will be written in is neither there nor can be made, for a
     file is in its way, or this user may not: to be told before anything is computed.
     """
     folder = Path(folder)
     place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
     if not place.is_dir():
-        raise UsageError(
+        raise UserError(
             f"{place} is no folder, but files are to be written into {folder}: move it, or name "
             "another folder"
         )
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{place} may not be written in by this user: name another folder")
+        raise UserError(f"{place} may not be written in by this user: name another folder")

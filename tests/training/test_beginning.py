@@ -8,7 +8,7 @@ import convert
 import generate
 import prepare_data
 import train
-from backend.terminal import UsageError
+from backend.terminal import UserError
 from training.beginning import LAUNCHERS, check_alone, check_folder, check_launcher
 
 
@@ -26,7 +26,7 @@ def test_folders_that_cannot_be(tmp_path):
     check_folder(tmp_path / "a" / "b")
     assert sorted(os.listdir(tmp_path)) == ["file", "nowhere"]
     for folder in ("file", "file/a/b", "nowhere"):
-        with pytest.raises(UsageError, match="(file|nowhere) is no folder, but files are to be"):
+        with pytest.raises(UserError, match="(file|nowhere) is no folder, but files are to be"):
             check_folder(tmp_path / folder)
 
 
