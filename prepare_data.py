@@ -35,7 +35,7 @@ from tqdm import tqdm
 from backend import machine, terminal
 from backend.terminal import UsageError, number, printable
 from data.choice import Choice
-from data.reading import error_text
+from data.reading import LargeEnough, error_text
 from data.sizes import SIZES, joined
 from data.sources import Digits, open_source
 from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
@@ -122,10 +122,12 @@ def default_sizes(side):
 def new_source(args, about, out):
     """The source that the command line names, as `about` was begun with."""
     if args.path == "mnist":
-        return Digits()
-    if args.path == "symbols":
-        return Symbols(args.font, args.seed, args.max_images or SYMBOL_COUNT)
-    return open_source(args.path, Choice(earlier=bool(about) and rules_of(about) < 2), out)
+        source = Digits()
+    elif args.path == "symbols":
+        source = Symbols(args.font, args.seed, args.max_images or SYMBOL_COUNT)
+    else:
+        source = open_source(args.path, Choice(earlier=bool(about) and rules_of(about) < 2), out)
+    return LargeEnough(source, args.min_size, args.pad) if args.min_size else source
 
 
 def rules_of(about):
@@ -153,6 +155,7 @@ def new_settings(args, source, sizes, enlarge, rules=RULES):
         "rules": rules,
         "count": count,
         "pictures": identities.hexdigest(),
+        **({"min_size": args.min_size} if args.min_size else {}),
     }
 
 
@@ -177,15 +180,15 @@ def resumed(args, source, about, out):
     """`about`, as a run before noted it at `out`; DataError unless this one would go on alike."""
     was = {"stretch": False, "fast": False, **about["settings"]}  # earlier versions note neither
     now = new_settings(args, source, args.sizes or was["sizes"], was["enlarge"], rules_of(about))
-    for name, value in was.items():
-        if name == "pictures" and value != now[name]:
+    for name, value in {"min_size": None, **was}.items():
+        if name == "pictures" and value != now[name] and was.get("min_size") == args.min_size:
             raise DataError(
                 f"--resume: the pictures are not those that {out} was begun with: "
                 "begin again with --overwrite."
             )
-        if value != now[name]:
+        if value != now.get(name):
             raise DataError(
-                f"--resume: {out} was begun with {name} {value}, not {now[name]}: "
+                f"--resume: {out} was begun with {name} {value}, not {now.get(name)}: "
                 "repeat that, or begin again with --overwrite."
             )
     return about
@@ -286,6 +289,8 @@ def add_picture_options(group):
     )
     text += "most 16 of 255, from 512 px on by 42 (docs/data.md)"
     add("--fast", action="store_true", help=text)
+    text = "leave out pictures whose shorter side is below N pixels (with --pad the longer), from 1"
+    add("--min_size", type=number(int, 1), metavar="N", help=text)
     text = f"only the first N pictures, from 1 (default all; of symbols {SYMBOL_COUNT})"
     add("--max_images", type=number(int, 1), metavar="N", help=text)
     text = "of symbols: a TrueType font, repeatable (default DejaVu Sans, Serif and Sans Mono)"
@@ -298,7 +303,10 @@ def parser():
     result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    text = "folder, zip or tar of pictures, LMDB of LSUN, or mnist, or symbols"
+    text = (
+        "folder, zip or tar of pictures, LMDB of LSUN, array (.npy), NVIDIA's tfrecords, or mnist, "
+    )
+    text += "or symbols"
     result.add_argument("path", metavar="PATH|mnist|symbols", help=text)
     group = result.add_argument_group("pictures")
     add_picture_options(group)
