@@ -168,7 +168,7 @@ def open_archive(path, choice=None, folder=None):
         if start.startswith(magic):
             raise DataError(f"{path} is a {format_name} archive: {UNPACK_IT}.")
     raise DataError(
-        f"{path} is no zip file, tar archive, LMDB or array: name one, or a folder of pictures."
+        f"{path} is no zip file, tar archive or LMDB: name one, or a folder of pictures."
     )
 
 
