@@ -17,12 +17,16 @@ import dataclasses
 import json
 import os
 
+import numpy as np
+
 from backend import terminal
+from backend.disk import replacing
 from backend.terminal import UsageError
 from data.sizes import image_size, step_of
-from formats import pytorch, rosinality
+from formats import files, nvidia, pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
+from training.beginning import check_alone, check_folder
 from training.checkpoint import AVERAGE_ALONE, check_parameters, config_of, read_checkpoint
 from training.resume import take_optimizer
 from training.schedule import NVIDIA_FIELDS
@@ -140,6 +144,22 @@ def make_own(content: dict, path, size, out) -> None:
     run.save(out, alpha, size)
 
 
+def save_noise(path, out) -> None:
+    """Writes the noise maps that NVIDIA's snapshot keeps, as `noise_4` (1, 2, 4, 4) ... of a .npz;
+    with z beside them generate.py --latents shows what NVIDIA's code does without randomize_noise.
+    """
+    values = files.read(path).values
+    if not nvidia.networks_in(values):
+        raise UsageError(f"{path} keeps no noise maps: NVIDIA's snapshots (.pkl) alone do")
+    try:
+        maps = {f"noise_{x.shape[-1]}": x for x in nvidia.noise_of(values)}
+    except (KeyError, ValueError):
+        raise CheckpointError(f"{path} is damaged: its noise maps are none") from None
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as unfinished, open(unfinished, "wb") as file:
+        np.savez(file, **maps)
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__,
@@ -152,6 +172,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="OUT", help="write it as a checkpoint of train.py")
     text = "write its averaged generator alone, up to the level of its size: enough for figures"
     p.add_argument("--ema", metavar="OUT", help=text)
+    text = "write the noise maps that NVIDIA's snapshot keeps for randomize_noise=False, a .npz"
+    p.add_argument("--noise", metavar="OUT", help=text)
     text = "pixels, for --out and --ema of a checkpoint that does not tell"
     p.add_argument("--size", type=image_size, help=text)
     p.add_argument("--overwrite", action="store_true", help="replace OUT when it exists")
@@ -160,12 +182,14 @@ def parser() -> argparse.ArgumentParser:
 
 def convert(args) -> None:
     """Does what the command line asks for."""
-    given = [out for out in (args.export, args.out, args.ema) if out]
+    check_alone("convert.py")
+    given = [out for out in (args.export, args.out, args.ema, args.noise) if out]
     for out in given:
         if os.path.lexists(out) and not args.overwrite:
             raise UsageError(f"{out} exists: give --overwrite to replace it")
+        check_folder(Path(out).parent)
     if len({os.path.realpath(out) for out in given}) < len(given):
-        raise UsageError("--export, --out and --ema have to name different files")
+        raise UsageError("--export, --out, --ema and --noise have to name different files")
     content = read_checkpoint(args.ckpt)
     print(describe(content))
     if args.export:
@@ -177,6 +201,9 @@ def convert(args) -> None:
     if args.ema:
         keep_average(content, args.ckpt, args.size, args.ema)
         print(f"wrote {args.ema}")
+    if args.noise:
+        save_noise(args.ckpt, args.noise)
+        print(f"wrote {args.noise}")
 
 
 def main(argv=None) -> int:

@@ -19,6 +19,7 @@ from data.batches import load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
 from figures.grid import check_place, is_grid, save_grid
+from training.beginning import check_alone, check_folder
 
 
 def __getattr__(name: str):
@@ -74,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
 
 def show(args) -> None:
     """Says what is in a set and writes its contact sheet."""
+    check_alone("dataset.py")
+    check_folder(Path(args.out).parent)
     check_place(args.out, is_grid, "--out")
     with closing(open_pictures(args.path)) as pictures:
         print(description(pictures))

@@ -25,18 +25,22 @@ from figures.figures import FIGURES
 from figures.options import check_usage, figure_parser
 from figures.settling import open_artist, results_folder, settle
 from figures.writing import (
+    check_folders,
     check_places,
     save_latents,
     write_animation,
     write_figure,
     write_images,
 )
+from training.beginning import check_alone
 
 
 def generate(args) -> None:
     """Writes what the command line asks for."""
+    check_alone("generate.py")
     check_usage(args)
     folder = results_folder(args)
+    check_folders(args, folder)
     artist, options = open_artist(args)
     change(options, artist, folder / "directions")
     options = settle(options, artist)

@@ -30,6 +30,7 @@ from figures.network import load_network
 from quality.chart import chart
 from quality.judge import METRICS, Judge, Request, metric_list, settled
 from quality.sets import Folder, open_data
+from training.beginning import check_alone, check_folder
 
 MARK = {"Software": "metrics.py"}  # in the text of a chart
 
@@ -123,6 +124,7 @@ def check_usage(args, request: Request) -> None:
 
 def run(args) -> None:
     """Measures all that the command line names."""
+    check_alone("metrics.py")
     request = settled(
         Request(
             args.metrics or (),
@@ -136,6 +138,7 @@ def run(args) -> None:
     )
     check_usage(args, request)
     folder, rows = Path(args.expname or ".") / "results", []
+    check_folder(folder)
     if len(args.paths) > 1:
         check_place(folder / "metrics.png", is_chart, "--expname")
     with contextlib.closing(open_data(args.data)) as data:

@@ -38,12 +38,14 @@ from backend.bar import Bar
 from backend.terminal import UsageError, number, printable
 from data import people
 from data.choice import Choice
-from data.reading import error_text, smallest
+from data.reading import LargeEnough, error_text, smallest
 from data.sizes import default_sizes, joined, size_list
 from data.sources import Digits, open_source
 from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
+from formats.lmdbs import needs_another_disk, obstacle
+from training.beginning import check_alone, check_folder
 
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
 SKIPPED = 3  # exit code: done, but for files that could not be read
@@ -90,16 +92,18 @@ def write(writer_class, out, source, about, args, lock):
 def new_source(args, about, out):
     """The source that the command line names, as `about` was begun with."""
     if args.path == "mnist":
-        return Digits()
-    if args.path == "symbols":
-        return Symbols(args.font, args.seed, args.max_images or SYMBOL_COUNT)
-    if args.path == "people":
+        source = Digits()
+    elif args.path == "symbols":
+        source = Symbols(args.font, args.seed, args.max_images or SYMBOL_COUNT)
+    elif args.path == "people":
         sizes = args.sizes or about.get("settings", {}).get("sizes", [people.SIZE])
         count = args.max_images or people.COUNT
         style = args.people_style or people.STYLE
         backgrounds = args.people_backgrounds or people.BACKGROUNDS
-        return people.People(style, backgrounds, sizes[-1], args.seed, count)
-    return open_source(args.path, Choice(earlier=bool(about) and rules_of(about) < 2), out)
+        source = people.People(style, backgrounds, sizes[-1], args.seed, count)
+    else:
+        source = open_source(args.path, Choice(earlier=bool(about) and rules_of(about) < 2), out)
+    return LargeEnough(source, args.min_size, args.pad) if args.min_size else source
 
 
 def rules_of(about):
@@ -128,6 +132,7 @@ def new_settings(args, source, sizes, enlarge, rules=RULES):
         "count": count,
         "pictures": identities.hexdigest(),
         **source.notes(),
+        **({"min_size": args.min_size} if args.min_size else {}),
     }
 
 
@@ -152,8 +157,8 @@ def resumed(args, source, about, out):
     """`about`, as a run before noted it at `out`; DataError unless this one would go on alike."""
     was = {"stretch": False, "fast": False, **about["settings"]}  # earlier versions note neither
     now = new_settings(args, source, args.sizes or was["sizes"], was["enlarge"], rules_of(about))
-    for name, value in was.items():
-        if name == "pictures" and value != now[name]:
+    for name, value in {"min_size": None, **was}.items():
+        if name == "pictures" and value != now[name] and was.get("min_size") == args.min_size:
             raise DataError(
                 f"--resume: the pictures are not those that {out} was begun with: "
                 "begin again with --overwrite."
@@ -258,6 +263,8 @@ def add_picture_options(group):
     )
     text += "most 16 of 255, from 512 px on by 42 (docs/data.md)"
     add("--fast", action="store_true", help=text)
+    text = "leave out pictures whose shorter side is below N pixels (with --pad the longer), from 1"
+    add("--min_size", type=number(int, 1), metavar="N", help=text)
     text = f"only the first N pictures, from 1 (default all; of symbols {SYMBOL_COUNT}, of "
     text += f"people {people.COUNT})"
     add("--max_images", type=number(int, 1), metavar="N", help=text)
@@ -276,7 +283,8 @@ def parser():
     result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    text = "folder, zip or tar of pictures, LMDB of LSUN, or mnist, symbols, people"
+    text = "folder, zip or tar of pictures, LMDB of LSUN, array (.npy), NVIDIA's tfrecords, or "
+    text += "mnist, symbols, people"
     result.add_argument("path", metavar="PATH|mnist|symbols|people", help=text)
     group = result.add_argument_group("pictures")
     add_picture_options(group)
@@ -321,6 +329,8 @@ def check_usage(args):
     out = args.folders or args.out
     if os.path.lexists(out) and not os.path.isdir(out):
         raise UsageError(f"{out} is no folder: choose another name")
+    check_alone("prepare_data.py")
+    check_folder(out)
     for font in args.font or ():
         if args.path != "symbols":
             raise UsageError("--font goes with symbols only")
@@ -372,8 +382,10 @@ def attempt(args):
     except DataError as error:
         print(error, file=sys.stderr)
     except (OSError, lmdb.Error) as error:  # a full disk, a folder that may not be read
-        problem = f"Cannot make {out} from {args.path}: {error_text(error)}{free_space(out)}"
-        print(f"{problem}. When that is mended, go on with --resume.", file=sys.stderr)
+        why = f"{error_text(error)}{free_space(out)}. When that is mended, go on with --resume"
+        if needs_another_disk(error):
+            why = obstacle(error)
+        print(f"Cannot make {out} from {args.path}: {why}.", file=sys.stderr)
     finally:
         signal.signal(signal.SIGINT, previous)
     return 1

@@ -36,6 +36,7 @@ from figures.search import (
 )
 from figures.settling import results_folder, with_network
 from training import signals
+from training.beginning import check_alone, check_folder
 
 
 def project_batch(options, network, batch, lpips, bar, caught) -> bool:
@@ -57,8 +58,10 @@ def project_batch(options, network, batch, lpips, bar, caught) -> bool:
 
 def projector(args) -> int:
     """Projects what the command line names. Returns the exit code."""
+    check_alone("projector.py")
     options = with_paths(args)
     check_usage(options)
+    check_folder(results_folder(options))
     names = output_names(options.paths, results_folder(options))
     check_places(options, names)
     weights = lpips_weights(options)

@@ -25,6 +25,7 @@ from figures.grid import check_place, save_png, stack
 from figures.options import add_image_options
 from figures.settling import open_artist
 from figures.writing import is_figure, notes
+from training.beginning import check_alone, check_folder
 
 
 def figure(artist, options):
@@ -42,6 +43,8 @@ def style_mixing(args) -> None:
     """Writes the figure."""
     folder = Path(args.expname) / "style_mixing" if args.expname else Path("results")
     path = folder / "style_mixing.png"
+    check_alone("style_mixing.py")
+    check_folder(folder)
     check_place(path, is_figure, "--expname")
     artist, options = open_artist(args)
     with Bar(unit="img") as artist.bar:

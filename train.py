@@ -41,6 +41,7 @@ from figures.grid import save_grid
 from figures.rendering import map_latents, render
 from quality.measuring import Measuring, add_measuring_options, requested
 from training import memory, signals
+from training.beginning import check_folder, check_launcher
 from training.folder import (
     check_finite,
     check_vacant,
@@ -134,7 +135,7 @@ def save_sample(run, phase, path) -> None:
 
 def values_of(run, losses) -> dict:
     """The losses of train_iteration as numbers, means over all processes. Raises DivergedError."""
-    from backend.processes import averaged  # imports Jittor
+    from operators.processes import averaged  # imports Jittor
 
     names = ("d_real", "d_fake", "penalty", "g")
     values = {name: x.item() for name, x in zip(names, averaged(losses))}
@@ -262,7 +263,7 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
     """Iterates up to `max_iters` from where the run is, or until a signal is in `caught`. Returns
     it, or 0.
     """
-    from backend.processes import any_process
+    from operators.processes import any_process
 
     config, ending = run.config, signals.numbers()
     phase, losses, stopped, saved = None, None, 0, []
@@ -390,6 +391,9 @@ def run_in(args, folder: Path) -> int:
 def start(args) -> int:
     """Checks what can be checked before Jittor loads, then trains. Returns the exit code."""
     folder = Path(args.expname or ".")
+    check_launcher()
+    for name in ("checkpoint", "sample"):
+        check_folder(folder / name)
     if device.rank():  # only the first writes and speaks
         with contextlib.redirect_stdout(None):
             return run_in(args, folder)

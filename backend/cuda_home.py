@@ -6,6 +6,7 @@ with a few headers that supply what was removed and a compiler that is given oth
 of the toolkit or of Jittor is changed.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -304,7 +305,8 @@ def fill_view(view: Path, nvcc: str, files: ToolkitFiles) -> None:
 
     compiler = view / "bin" / "nvcc"
     compiler.write_text(COMPILER.format(shlex.quote(nvcc)), encoding="utf-8")
-    compiler.chmod(0o755)
+    with contextlib.suppress(OSError):  # some shares have modes of their own
+        compiler.chmod(0o755)
 
 
 def link_missing(link: Path, target: str) -> None:

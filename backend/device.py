@@ -132,14 +132,15 @@ def check_paths() -> None:
 
 def check_compiler() -> None:
     """Jittor compiles itself: say what is missing before it fails with a page of errors."""
-    if shutil.which(os.environ.get("cc_path", "g++")) is None:
-        raise DeviceError(
-            "Jittor needs the compiler g++, which is not installed: apt-get install g++"
-        )
-    if under_mpirun() and shutil.which(os.environ.get("mpicc_path", "mpicc")) is None:
-        raise DeviceError(
-            "under mpirun Jittor needs mpicc, which is missing: apt-get install libopenmpi-dev"
-        )
+    needed = [("cc_path", "g++", "g++")]
+    if under_mpirun():
+        needed.append(("mpicc_path", "mpicc", "libopenmpi-dev"))
+    for name, program, package in needed:
+        if shutil.which(os.environ.get(name, program)) is None:
+            why = f"it is not installed: apt-get install {package}"
+            if name in os.environ:
+                why = f"{name} in the environment names {os.environ[name]!r}: correct or unset it"
+            raise DeviceError(f"Jittor needs the compiler {program}, but {why}")
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not header.exists():
         raise DeviceError(

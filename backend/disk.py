@@ -1,6 +1,7 @@
 """Files and folders that appear complete or not at all, folders that one program has at a time."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -36,11 +37,22 @@ def replacing(path):
 
 def flush(path) -> None:
     """Waits until a file's content, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDWR)  # some shares refuse a descriptor that cannot write
+    except OSError:  # a folder, a file that is write-protected
+        handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # it has no such thing
+            raise
     finally:
         os.close(handle)
+
+
+def reason(e: OSError) -> str:
+    """Why a file could not be written; NumPy says of a full disk no more than how many numbers."""
+    return e.strerror or ("the disk is full" if "requested and" in str(e) else str(e))
 
 
 def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
@@ -53,7 +65,8 @@ def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
         unfinished = Path(tempfile.mkdtemp(dir=str(folder.parent)))
         try:
             fill(unfinished)
-            unfinished.chmod(0o755)
+            with contextlib.suppress(OSError):  # some shares have modes of their own
+                unfinished.chmod(0o755)
             unfinished.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster

@@ -6,6 +6,7 @@ folder for all programs and rebuilds itself when another program's settings diff
 folder for each device and each kind of settings.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -18,12 +19,11 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Callable, Dict, Optional
 
-from backend.disk import home, made_once, our_cache
+from backend.disk import home, made_once, our_cache, reason
 from backend.jittor_edits import EDITS
 from backend.terminal import Line, UsageError
 
 KNOWN = (1, 3, 11)  # newer ones are taken as they are where their text is another
-
 
 # What these call, in the view under this name
 BUILD_MODULE = Path(__file__).with_name("jittor_build.py")
@@ -118,9 +118,7 @@ def make_view(site: Path) -> Optional[Path]:
     A copy, for environments come and go: all that hold the same Jittor share one, and what is
     compiled from it.
     """
-    if (
-        site.parent == our_cache().resolve()
-    ):  # this process was given the path of one that uses the view
+    if site.parent == our_cache().resolve():  # given by a process that uses the view
         return site
     number, texts = version(site), edited(site)
     if texts is None:
@@ -128,20 +126,18 @@ def make_view(site: Path) -> Optional[Path]:
         return None
     texts[BUILD_MODULE_THERE] = BUILD_MODULE.read_text(encoding="utf-8")
     key = hashlib.sha256(repr(EDITS).encode() + texts[BUILD_MODULE_THERE].encode())
+    files = []
     for package in ("jittor", "jittor_utils"):
         # As bytes: one name is Chinese, which is another text in the C locale
         for file in sorted((site / package).rglob("*"), key=lambda f: [*map(os.fsencode, f.parts)]):
             if file.is_file() and "__pycache__" not in file.parts:
-                key.update(os.fsencode(file.relative_to(site)) + b"\0" + file.read_bytes())
+                files.append(file.relative_to(site))
+                key.update(os.fsencode(files[-1]) + b"\0" + file.read_bytes())
 
     def fill(folder: Path) -> None:
-        for package in ("jittor", "jittor_utils"):
-            shutil.copytree(
-                str(site / package),
-                str(folder / package),
-                ignore=shutil.ignore_patterns("__pycache__"),
-                copy_function=shutil.copyfile,  # not their modes: they may be write-protected
-            )
+        for file in files:  # without their modes: they may be write-protected
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(site / file), str(folder / file))
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
 
@@ -164,7 +160,10 @@ def choose(device: str) -> Path:
     try:
         view = make_view(site)
     except OSError as e:
-        raise DeviceError(f"cannot write to the cache {our_cache()}: {e.strerror}") from None
+        raise DeviceError(
+            f"cannot write to the cache {our_cache()}: {reason(e)} (XDG_CACHE_HOME says where "
+            "it is)"
+        ) from None
     if view:
         sys.path.insert(0, str(view))
     # Set by any program that has loaded Jittor, and inherited by what it starts
@@ -203,6 +202,20 @@ def watched(command: list, environment: dict) -> int:
     return process.returncode
 
 
+def check_loadable(folder: Path) -> None:
+    """DeviceError that names a library older than what Jittor's parts were compiled with."""
+    for part in sorted(folder.glob("jit*_core*.so")):
+        try:
+            ctypes.CDLL(str(part))
+        except OSError as e:
+            found = re.match(r"(.*): version `(\w+_[\d.]+)' not found", str(e))
+            if found:
+                raise DeviceError(
+                    f"{found[1]} is too old for Jittor, it lacks {found[2]}: take its folder out "
+                    "of LD_LIBRARY_PATH, or put a newer one there (conda: libstdcxx-ng)"
+                ) from None
+
+
 def build(mark: Path) -> None:
     """Has Jittor compile itself in a process of its own, which then makes the mark."""
     # Not a process of mpirun: it must not wait for the others
@@ -215,10 +228,11 @@ def build(mark: Path) -> None:
             return
         if status:
             break
-    raise DeviceError(
-        f"Jittor did not compile (exit code {status}): what it says above tells why; its files are "
-        f"in {mark.parent}"
-    )
+    check_loadable(mark.parent)
+    full = shutil.disk_usage(str(mark.parent.parent)).free < 2**24
+    why = "the disk is full" if full else "what it says above tells why"
+    why = f"Jittor did not compile (exit code {status}): {why}"
+    raise DeviceError(f"{why}; its files are in {mark.parent}")
 
 
 def start_again(mark: Path) -> None:
@@ -247,6 +261,9 @@ def load(device: str, say: Optional[Callable[[str], None]] = None):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of new Pythons, about how its texts are written
             import jittor
+    except (AssertionError, ImportError):
+        check_loadable(mark.parent)
+        raise
     except SystemExit:  # it has rebuilt what it had loaded, and ends with exit code 0
         start_again(mark)
     os.environ.pop(STARTED_AGAIN, None)

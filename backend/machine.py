@@ -62,10 +62,7 @@ def control_groups(controller: str) -> Iterator[Tuple[Path, bool]]:
 def cpu_quota(folder: Path, is_v1: bool) -> Optional[float]:
     """A group's limit in cores, None without one."""
     if is_v1:
-        quota, period = (
-            positive_number(folder / "cpu.cfs_quota_us"),
-            positive_number(folder / "cpu.cfs_period_us"),
-        )
+        quota, period = (positive_number(folder / f"cpu.cfs_{x}_us") for x in ("quota", "period"))
     else:
         quota, period = positive_number(folder / "cpu.max"), positive_number(folder / "cpu.max", 1)
     return quota / period if quota and period else None

@@ -18,7 +18,8 @@ from backend.bar import Bar
 from data.choice import Choice
 from data.reading import Files, SourceGone, error_text
 from data.sizes import SIZES
-from data.store import ABOUT_KEY, DataError, image_key, open_lmdb, parsed
+from data.store import ABOUT_KEY, DataError, image_key, parsed, unreadable
+from formats.lmdbs import obstacle, open_lmdb
 
 ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 ZIP_METHODS.add(getattr(zipfile, "ZIP_ZSTANDARD", zipfile.ZIP_STORED))  # from Python 3.14 on
@@ -217,6 +218,8 @@ class Lmdb(Files):
         try:
             self.env, self.process = open_lmdb(self.path), os.getpid()
         except lmdb.Error as error:
+            if obstacle(error):
+                raise unreadable(self.path, error, "") from error
             raise damaged(self.path, "an LMDB", error) from error
 
     def read(self, i, count=-1):

@@ -57,6 +57,44 @@ class Source:
         return {}
 
 
+class LargeEnough(Source):
+    """Those of a source whose shorter side has `least` pixels or more, with `pad` the longer; and
+    those whose size cannot be read, to be told when their turn comes. Reads every header.
+    """
+
+    def __init__(self, source, least, pad):
+        self.source, self.least, self.chosen = source, least, []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for i in range(len(source.names)):
+                try:
+                    side = (max if pad else min)(source.size(i))
+                except Exception:  # Pillow raises nearly anything
+                    side = least
+                self.chosen += [i] * (side >= least)
+        if not self.chosen:
+            count = len(source.names)
+            raise DataError(f"--min_size {least}: all of the {count:,} pictures are smaller.")
+        self.names = [source.names[i] for i in self.chosen]
+
+    def load(self, i):
+        return self.source.load(self.chosen[i])
+
+    def size(self, i):
+        return self.source.size(self.chosen[i])
+
+    def identity(self, i):
+        return self.source.identity(self.chosen[i])
+
+    def notes(self):
+        return self.source.notes()
+
+    def left_out(self):
+        count, others = len(self.source.names) - len(self.chosen), self.source.left_out()
+        smaller = f"{count:,} smaller than {self.least} px" if count else ""
+        return ", ".join(filter(None, (others, smaller)))
+
+
 def webp_size(start):
     """(width, height) of a WebP from its first 30 bytes, or None. Pillow reads all of it first.
 

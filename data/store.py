@@ -8,6 +8,7 @@ named after each size. What is not complete has no `length`, or says so in `abou
 """
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -21,12 +22,12 @@ from backend.disk import replacing
 from backend.terminal import UserError
 from data.choice import find_pictures, visible
 from data.sizes import SIZES, joined
+from formats.lmdbs import is_lmdb, obstacle, open_lmdb
 
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats that are written
 LENGTH_KEY, ABOUT_KEY = b"length", b"about"
 WRITER = "style-based GAN in Jittor, prepare_data.py"  # in `about`: how we know our own
 ABOUT_FILE = "about.json"
-MAGIC = (0xBEEFC0DE).to_bytes(4, "little")  # of an LMDB, after its first page's header
 MAP_BYTES = 2**30  # what an LMDB may grow to at first; doubled whenever it is full
 
 
@@ -82,8 +83,14 @@ class Pictures:
             picture = Image.open(io.BytesIO(record)).convert("RGB")
             if picture.size != (size, size):
                 raise ValueError("{} x {} pixels".format(*picture.size))
+        except DataError:
+            raise
         except Exception as error:  # a broken stream makes Pillow raise nearly anything
             name = self.name(index, size)
+            number = getattr(error, "errno", None)
+            if number and number != errno.ENOENT:  # the system's trouble, not the picture's
+                why = f"{name} cannot be read ({os.strerror(number)})"
+                raise DataError(f"{why}: mend that, then repeat the command.") from error
             raise DataError(f"{name} is unusable ({error}): prepare {self.path} again.") from error
         return picture
 
@@ -107,30 +114,10 @@ def unfinished(path, about, option):
     )
 
 
-def is_lmdb(path):
-    """Whether the file is an LMDB, of this machine's byte order or the other."""
-    with open(path, "rb") as file:
-        magic = file.read(20)[16:]
-    return MAGIC in (magic, magic[::-1])
-
-
-def open_lmdb(path):
-    """The LMDB in a folder, or in one file, to be read; lmdb.Error if it is none or cut off."""
-    folder = os.path.isdir(path)
-    env = lmdb.open(
-        os.fsencode(path),
-        subdir=folder,
-        max_readers=32,
-        readonly=True,
-        lock=False,
-        readahead=False,
-        meminit=False,
-    )
-    held = os.path.getsize(os.path.join(path, "data.mdb") if folder else path)
-    if held < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:  # reading on would be fatal
-        env.close()
-        raise lmdb.CorruptedError("data.mdb is cut off")
-    return env
+def unreadable(path, error, advice):
+    """The error for an LMDB that does not open; the advice is for one whose content is at fault."""
+    why = obstacle(error) or f"({error}): {advice}"
+    return DataError(f"Cannot open the LMDB {path}{' ' if why[0] == '(' else ': '}{why}.")
 
 
 class Lmdb(Pictures):
@@ -149,10 +136,8 @@ class Lmdb(Pictures):
         try:
             self.env = open_lmdb(self.path)
         except lmdb.Error as error:
-            raise DataError(
-                f"Cannot open the LMDB {self.path} ({error}): prepare one with "
-                "`python prepare_data.py --out LMDB PICTURES`."
-            ) from error
+            advice = "prepare one with `python prepare_data.py --out LMDB PICTURES`"
+            raise unreadable(self.path, error, advice) from error
         self.process = os.getpid()
 
     def check(self):
@@ -346,7 +331,7 @@ class LmdbWriter:
         try:
             env = open_lmdb(folder)
         except lmdb.Error as error:
-            raise DataError(f"{file} cannot be read ({error}): remove it yourself.") from error
+            raise unreadable(folder, error, "remove it yourself") from error
         with env, env.begin() as txn:
             yield txn
 

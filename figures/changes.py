@@ -3,6 +3,7 @@ styles of some levels, steps along the directions of w.
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from backend.terminal import UsageError, number, seed_number
@@ -40,16 +41,17 @@ def direction_list(text: str):
     """Parser type: '0:2.5,4:-1:0-3' -> Moves; without levels they are of all."""
     moves = []
     for item in text.split(","):
-        number_, _, rest = item.partition(":")
-        deviations, colon, levels = rest.partition(":")
-        if not number_.isdecimal() or not deviations:
-            wrong = f"{text[:40]!r} is no list of NUMBER:DEVIATIONS[:LEVELS] like 0:2.5,4:-1:0-3"
+        found = re.fullmatch(r"(\d+|.+\.npy):([^:]+)(?::(.*))?", item, re.DOTALL | re.IGNORECASE)
+        if not found:
+            wrong = f"{text[:40]!r} is no list of NUMBER:DEVIATIONS[:LEVELS] like 0:2.5,4:-1:0-3, "
+            wrong += "or of FILE.npy:TIMES[:LEVELS] like smile.npy:2:0-3"
             raise argparse.ArgumentTypeError(wrong)
+        name, deviations, levels = found.groups()
         moves.append(
             directions.Move(
-                number(int, 0, 10_000)(number_),
+                number(int, 0, 10_000)(name) if name.isdecimal() else name,
                 number(float, -100.0, 100.0)(deviations),
-                level_range(levels) if colon else (0, 8),
+                level_range(levels) if levels is not None else (0, 8),
             )
         )
     return moves
@@ -65,7 +67,8 @@ def add_changes(p) -> None:
     text += "--images or sample"
     g.add_argument("--mix", type=mix_list, metavar="LIST", help=text)
     text = "steps along the principal directions of w, in standard deviations, NUMBER:DEVIATIONS"
-    text += "[:LEVELS],... like 0:2.5,4:-1:0-3"
+    text += "[:LEVELS],... like 0:2.5,4:-1:0-3; or along one in a file, (code,) or (levels, code), "
+    text += "in times its length, like smile.npy:2:0-3"
     g.add_argument("--directions", type=direction_list, metavar="LIST", help=text)
 
 
@@ -81,5 +84,7 @@ def change(options, artist, folder: Path) -> None:
         if options.latents and seed >= len(artist.given):
             raise UsageError(f"--mix {seed}: --latents holds 0 to {len(artist.given) - 1}")
     if options.directions:
-        principal = directions.of(artist.generator, options.checksum, folder)
-        artist.offset = directions.offset(principal, options.directions, artist.step)
+        principal, code = None, artist.generator.code_dim
+        if any(isinstance(move.number, int) for move in options.directions):
+            principal = directions.of(artist.generator, options.checksum, folder)
+        artist.offset = directions.offset(principal, options.directions, artist.step, code)

@@ -5,12 +5,13 @@ generator gives the same directions, which are kept in a file under its checkpoi
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
 from backend.disk import replacing
 from backend.terminal import UsageError
+from figures import latents
 from figures.rendering import map_latents
 
 LATENTS, CHUNK = 50_000, 10_000  # mapped in all, and at a time
@@ -30,8 +31,8 @@ class Directions(NamedTuple):
 class Move(NamedTuple):
     """A step along a direction, of some levels' styles."""
 
-    number: int  # of the direction, from 0
-    deviations: float  # how far, in standard deviations
+    number: Union[int, str]  # of the direction, from 0, or a .npy that holds one
+    deviations: float  # how far, in standard deviations; of a file's, in times its length
     levels: tuple  # first and last
 
 
@@ -89,14 +90,35 @@ def of(generator, checksum: str, folder, pause=None) -> Directions:
     return directions
 
 
-def offset(directions: Directions, moves, step: int):
-    """What moves add to the styles: (step + 1, code_dim). UsageError for an unknown direction."""
-    k, code_dim = directions.vectors.shape
+def of_file(path: str, code_dim: int, step: int):
+    """A direction in w from a .npy, for each level (step + 1, code_dim): it may hold one for all,
+    or for each level or layer, with a first axis of 1 or without. Raises LatentsError.
+    """
+    array = latents.read_arrays(Path(path))[0].get("", np.zeros(0))
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim == 2:
+        array = latents.as_styles(array, step + 1, True, path)[0]
+    shapes = f"({code_dim},) or ({step + 1}, {code_dim})"
+    fitting = [(1, code_dim), (step + 1, code_dim)]
+    array = latents.checked(array, path, "", shapes, fitting.__contains__)
+    return np.broadcast_to(array, (step + 1, code_dim))
+
+
+def offset(directions: Optional[Directions], moves, step: int, code_dim: int):
+    """What moves add to the styles: (step + 1, code_dim). directions: None where all moves are
+    along those of files. UsageError for an unknown direction.
+    """
     added = np.zeros((step + 1, code_dim), "float32")
     for move in moves:
+        first, last = move.levels
+        if isinstance(move.number, str):
+            vectors = of_file(move.number, code_dim, step)
+            added[first : last + 1] += np.float32(move.deviations) * vectors[first : last + 1]
+            continue
+        k = len(directions.vectors)
         if move.number >= k:
             raise UsageError(f"--directions {move.number}: this network has 0 to {k - 1}")
-        first, last = move.levels
         length = np.float32(move.deviations) * directions.deviations[move.number]
         added[first : last + 1] += length * directions.vectors[move.number]
     return added

@@ -2,7 +2,10 @@
 
 A .npz holds `w`, (n, code_size) or (n, levels, code_size) with a style for each level, as the
 mapping network gives it, free of truncation (or `z` instead), and for each image the noise maps
-`noise_4`, `noise_8` ..., (n, 1, 4, 4) ..., where they are known. A .npy holds z or w alone.
+`noise_4`, `noise_8` ..., (n, 1, 4, 4) ..., where they are known. A .npy holds z or w alone. The .pt
+of the PyTorch original's projector.py holds z, which it calls `latent`, and noise of each picture.
+Other programs give w as (n, 2 levels, code_size), a style for each layer; two layers of a level
+have one here.
 """
 
 import hashlib
@@ -17,6 +20,9 @@ from backend.disk import replacing
 from backend.terminal import UsageError, UserError
 from data.sizes import SIZES
 from figures.artist import draw_latents, draw_noise
+from formats import files
+
+TORCH = (".pt", ".pth")
 
 SEEDS = ""  # what latents of no picture were made from
 
@@ -40,8 +46,26 @@ class LatentsFile(NamedTuple):
     checkpoint_sha1: Optional[str]  # of the network that they were found with, where it is told
 
 
+def projected(path: Path):
+    """({name: array}, checksum) of a .pt of the original's projector.py, as of an .npz."""
+    values, _, sha1 = files.read(path)
+    pictures = values.values() if isinstance(values, dict) else ()
+    pictures = [x for x in pictures if isinstance(x, dict) and "latent" in x]
+    try:
+        arrays = {"": np.stack([picture["latent"] for picture in pictures])}
+        for maps in zip(*(picture.get("noise", ()) for picture in pictures)):
+            arrays[f"noise_{maps[0].shape[-1]}"] = np.concatenate(maps)
+    except (ValueError, TypeError, AttributeError, IndexError):
+        raise LatentsError(
+            f"{path} holds no latents as projector.py of the original does"
+        ) from None
+    return arrays, sha1
+
+
 def read_arrays(path: Path):
     """({name: array}, checksum): a .npy's only array is called "". Runs nothing that is in it."""
+    if path.suffix in TORCH:
+        return projected(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             raise LatentsError(f"{path} is no file")
@@ -85,24 +109,49 @@ def check_codes(array, path, name: str, code_size: int, step: int):
     return checked(array, path, name, shapes, fits)
 
 
+def as_styles(w, levels: int, one_picture: bool, path):
+    """w with a style for each level, where it has one for each level or layer of one picture,
+    (levels, code_size) or (2 levels, code_size), or for each layer of n, (n, 2 levels, code_size).
+    """
+    w = w[None] if one_picture and w.ndim == 2 else w
+    if w.ndim != 3 or w.shape[1] != 2 * levels:
+        return w
+    if not np.array_equal(w[:, ::2], w[:, 1::2]):
+        raise LatentsError(
+            f"{path} gives the two layers of a level different styles, {w.shape}, where this "
+            "network has one for both: keep one of them, as w[:, ::2]"
+        )
+    return w[:, ::2]
+
+
 def read(path, code_size: int, step: int, plain: Optional[str] = None, maps: int = 1):
     """The latents in a file, a LatentsFile, for a network of that code size, images of that step
     and that many noise maps a level.
 
-    plain: "z" or "w", what a .npy of (n, code_size) holds. A noise map of a size that is not shown
-    is left out. Raises LatentsError, and UsageError if `plain` is needed.
+    plain: "z" or "w", what a .npy of (n, code_size) holds, or "w+" if its rows are the levels of
+    one picture. A noise map of a size that is not shown is left out. Raises LatentsError, and
+    UsageError if `plain` is needed.
     """
     path = Path(path)
     arrays, sha1 = read_arrays(path)
     if "" in arrays:
         array = arrays.pop("")
+        if path.suffix in TORCH:
+            plain = plain or "z"
         if plain is None and array.ndim == 2:
-            raise UsageError(f"{path} may hold z or w: say which with --latents_are z or w")
-        arrays[plain if array.ndim == 2 else "w"] = array
+            raise UsageError(
+                f"{path} may hold z or w: say which with --latents_are z or w, or w+ where its "
+                "rows are the levels of one picture"
+            )
+        arrays["z" if array.ndim == 2 and plain == "z" else "w"] = array
+        if array.ndim == 2 and plain == "w" and len(array) in (step + 1, 2 * step + 2):
+            print(f"{path}: taken as {len(array)} pictures, as one with --latents_are w+")
     name = "w" if "w" in arrays else "z"
     if name not in arrays:
         names = ", ".join(sorted(arrays)) or "nothing"
         raise LatentsError(f"{path} holds neither w nor z, but {names}")
+    if name == "w":
+        arrays["w"] = as_styles(arrays["w"], step + 1, plain == "w+", path)
     codes = check_codes(arrays[name], path, name, code_size, step)
     noise = {}
     for size in SIZES[: step + 1]:

@@ -58,14 +58,16 @@ def add_image_options(p) -> None:
     seeds.add_argument("--seed", type=seed_number, default=0, help=text)
     text = "seeds like 3,7,20-29; where more are needed they go on from the last by one"
     seeds.add_argument("--seeds", type=seed_list, help=text)
-    text = "show latents of .npz files (projector.py, --save_latents) or of plain .npy arrays (n, "
-    text += "code) or (n, levels, code) instead; seeds are then places in them, from 0, and where "
-    text += "more are needed they begin again (default all); a number is a seed's latent"
+    text = "show latents of .npz files (projector.py, --save_latents), of the original projector's "
+    text += ".pt or of plain .npy arrays (n, code) or (n, levels, code) instead; seeds are then "
+    text += "places in them, from 0, and where more are needed they begin again (default all); a "
+    text += "number is a seed's latent"
     p.add_argument(
         "--latents", nargs="+", action="extend", type=latents_item, metavar="FILE", help=text
     )
-    text = "what a .npy of shape (n, code) holds, before or after the mapping network"
-    p.add_argument("--latents_are", choices=["z", "w"], help=text)
+    text = "what a .npy of shape (n, code) holds, before or after the mapping network; w+: of one "
+    text += "picture, a row for each level or layer"
+    p.add_argument("--latents_are", choices=["z", "w", "w+"], help=text)
     text = "images computed at a time; fewer take less memory, 1 to 65536 (default 16)"
     p.add_argument("--batch", type=number(int, 1, 2**16), default=16, help=text)
     device.add_options(p)

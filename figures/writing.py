@@ -18,10 +18,23 @@ from figures.animation import is_own, save_animation
 from figures.changes import CHANGES
 from figures.figures import FIGURES, PSIS, animation, mixing, sample_seeds, seeds_of
 from figures.grid import check_place, is_grid, make_grid, notes_of, save_png, stack, to_bytes
+from training.beginning import check_folder
 
 WRITERS = 8  # threads that wait for the disk
 SCRIPT = "generate.py"  # in the notes of what is written here
 LOOKS = ("size", "alpha", "psi_levels", *CHANGES)  # options that change an image
+
+
+def check_folders(options, folder: Path) -> None:
+    """UserError where a folder that generate.py will write in cannot be there: said before what
+    takes long. options: as they are typed.
+    """
+    figures = options.out or folder / "images" if options.images else folder
+    check_folder(figures)
+    if options.save_latents:
+        check_folder(Path(options.save_latents).parent)
+    if options.frames_dir and not options.images:
+        check_folder(options.frames_dir)
 
 
 def notes(artist, options, figure: str, seeds) -> dict:

@@ -274,7 +274,7 @@ def synthesis_parameters(variables: dict, last: int, path) -> dict:
 
 def noise_of(values) -> list:
     """The noise maps of the average of G for each size, (1, 2, 4 * 2^i, 4 * 2^i), which NVIDIA's
-    code uses without `randomize_noise`.
+    code uses without `randomize_noise`. values: of a file that `recognised` takes.
     """
     variables = variables_of(networks_in(values)[2].state["components"]["synthesis"], "the file")
     maps = [

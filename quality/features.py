@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from backend.disk import our_cache, replacing
+from backend.disk import our_cache, reason, replacing
 from formats.features import find_weights
 from formats.inception import read_inception
 from quality.sets import Collection
@@ -111,5 +111,5 @@ def data_features(collection: Collection, indices, extractor: Extractor, batches
         with replacing(path) as unfinished, open(unfinished, "wb") as f:
             np.save(f, features)
     except OSError as e:
-        bar.write(f"{path} cannot be written ({e.strerror}): the data's features are not kept")
+        bar.write(f"{path} cannot be written ({reason(e)}): the data's features are not kept")
     return features

@@ -72,6 +72,26 @@ def plain(artist, seed, noise_seed=None):
     return artist.draw(artist.styles([seed]), noise)[0]
 
 
+# Before anything is computed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--only", "sample"],
+        ["--images", "2", "--out", "results/images"],
+        ["--expname", "results"],
+        ["--expname", "free", "--save_latents", "results/a.npz"],
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_told_first(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").write_text("of last year")
+    assert generate.main(["not_even_looked_at.model", *words]) == 1
+    assert "results is no folder, but files are to be written into" in capsys.readouterr().err
+    assert (tmp_path / "results").read_text() == "of last year"
+
+
 # Seeds
 
 

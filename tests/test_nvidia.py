@@ -14,6 +14,7 @@ import generate
 import prepare_data
 import style_mixing
 import train
+from figures import latents
 from figures.artist import Artist
 from figures.network import load_network
 from figures.rendering import map_latents, render
@@ -118,6 +119,29 @@ def test_official_numbers(official, size):
     if size == 32:  # in the file of 256 px G is its average
         assert compare_images(run.generator, None, noise_of_g(path), size, False, 4e-5) == 1
     compare_scores(run.discriminator, size, 2e-6)
+
+
+def test_noise_of_nvidias_own(official, tmp_path, capsys):
+    """The maps that NVIDIA's code uses without randomize_noise, as generate.py --latents takes them
+    beside z.
+    """
+    path, maps_file = official[32], tmp_path / "maps.npz"
+    assert convert.main([str(path), "--noise", str(maps_file)]) == 0
+    noise = nvidia.noise_of(files.read(path).values)
+    with np.load(maps_file) as file:
+        found = {name: file[name] for name in file.files}
+    assert found.keys() == {f"noise_{x.shape[-1]}" for x in noise}
+    assert all(np.array_equal(found[f"noise_{x.shape[-1]}"], x) for x in noise)
+    network = load_network(path)
+    z = np.random.RandomState(5).randn(1, network.config.code_size)
+    np.savez(tmp_path / "5.npz", z=z, **found)
+    file = latents.read(tmp_path / "5.npz", network.config.code_size, network.step, maps=2)
+    assert file.latents[0].z.dtype == "float32" and file.latents[0].noise.keys() == {4, 8, 16, 32}
+    assert convert.main([str(path), "--noise", str(maps_file)]) == 2
+    ours = tmp_path / "ours.model"
+    assert convert.main([str(path), "--out", str(ours)]) == 0
+    assert convert.main([str(ours), "--noise", str(tmp_path / "b.npz")]) == 2
+    assert "keeps no noise maps" in capsys.readouterr().err
 
 
 def noise_of_g(path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.disk import replacing
+from backend.disk import reason, replacing
 from backend.terminal import UsageError, UserError
 from training.history import (
     ROLLING,
@@ -51,7 +51,7 @@ def writing(path):
         yield
     except OSError as e:
         raise UserError(
-            f"{path} cannot be written ({e.strerror or e}): what was saved before is intact, "
+            f"{path} cannot be written ({reason(e)}): what was saved before is intact, "
             "mend that and go on with --ckpt latest"
         ) from e
 

@@ -11,7 +11,7 @@ import sys
 
 from backend import device, machine
 from data.sizes import step_of
-from training.schedule import Config, batch_at
+from training.schedule import Config, batch_advice, batch_at
 
 STARTED = 115e6  # Python, Jittor, its kernels
 WEIGHTS = 1.4
@@ -49,10 +49,12 @@ def check(config: Config, channels) -> str:
     size = max(sizes, key=lambda size: needed(config, channels, size))
     most, available = needed(config, channels, size), machine.memory()
     text = f"about {most / 1e9:.1f} GB at {size} px in batches of {batch_at(config, size)}"
+    smaller = "leave --sched out" if "--sched" in batch_advice(config, size) else ""
+    smaller = f"{smaller}, or choose a smaller" if smaller else "choose a smaller --batch_default,"
     if available and most > available and device.rank() == 0:
         print(
             f"train.py: training may need {text}, there are {available / 1e9:.1f} GB: if they do "
-            "not suffice, choose a smaller --batch_default, --max_size or --channel_max",
+            f"not suffice, {smaller} --max_size or --channel_max",
             file=sys.stderr,
         )
     return f"memory: {text}"

@@ -6,8 +6,8 @@ from typing import Dict
 import numpy as np
 
 from backend import device
-from backend.processes import averaged
 from operators import native
+from operators.processes import averaged
 
 jt = device.load()
 

@@ -15,7 +15,7 @@ from training.checkpoint import config_of, read_checkpoint
 from training.folder import check_no_checkpoints, checkpoints
 from training.history import History, header_of, iteration_of
 from training.options import configuration
-from training.schedule import Config, batch_at, continued, phase_at, restarted
+from training.schedule import Config, batch_advice, batch_at, continued, phase_at, restarted
 
 LATEST = ("latest", "auto")  # of --ckpt: no file's name
 GROWTH = ("phase", "batch_default", "sched", "init_size", "max_size")  # what `phase_at` hangs on
@@ -223,11 +223,11 @@ def check_growth(pictures, config: Config, images_seen: int = 0) -> None:
         if batch % device.ranks():
             raise UsageError(
                 f"{device.ranks()} processes cannot share the batch of {batch} at "
-                f"{size} px evenly: give mpirun another -np, or change --batch_default"
+                f"{size} px evenly: give mpirun another -np, or {batch_advice(config, size)}"
             )
         part = batch // device.ranks()
         if group and part > group and part % group:
             raise UsageError(
                 f"the batch of {part} at {size} px is no groups of {group}, in which these "
-                "networks compare images: change --batch_default"
+                f"networks compare images: {batch_advice(config, size)}"
             )

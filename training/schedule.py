@@ -86,6 +86,13 @@ def batch_at(config: Config, size: int) -> int:
     return BATCHES.get(size, config.batch_default) if config.sched else config.batch_default
 
 
+def batch_advice(config: Config, size: int) -> str:
+    """How another batch is asked for at a size."""
+    if config.sched and size in BATCHES:
+        return "leave --sched out, which sets it, or give another --max_size"
+    return "change --batch_default"
+
+
 def stage_iterations(config: Config, size: int) -> int:
     """Iterations of a stage that is not the last: it ends at the first one that finds more than 2 *
     phase images used.

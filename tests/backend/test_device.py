@@ -1,6 +1,7 @@
 """The choice of device on machines of several kinds, played with fake drivers and toolkits."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -303,6 +304,18 @@ def test_missing_compiler_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("cc_path", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(device.DeviceError, match=r"g\+\+"):
+        device.check_compiler()
+
+
+@pytest.mark.parametrize("name, program", [("cc_path", "clang++-99"), ("mpicc_path", "no/mpicc")])
+def test_a_compiler_that_is_named_and_missing(monkeypatch, name, program):
+    for variable in ("cc_path", "mpicc_path"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    monkeypatch.setattr(device.shutil, "which", lambda path: None if path == program else path)
+    device.check_compiler()
+    monkeypatch.setenv(name, program)
+    with pytest.raises(device.DeviceError, match=f"{name} in the .*{re.escape(program)}"):
         device.check_compiler()
 
 

@@ -1,5 +1,6 @@
 """The view of Jittor and its caches: with fake Jittors, and the real one beside other programs."""
 
+import errno
 import os
 import re
 import shutil
@@ -67,6 +68,24 @@ def test_view_has_the_edits_and_all_else_as_it_was(site, tmp_path):
     for edit in EDITS:
         text = after[edit.file].decode()
         assert edit.new in text and edit.old not in text.replace(edit.new, "")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_cache_says_so(site, monkeypatch, number):
+    def full(source, target):
+        raise OSError(number, os.strerror(number), target)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(jittor_home, "installed", lambda: site)
+    with pytest.raises(DeviceError, match=f"cache .*: {os.strerror(number)} .XDG_CACHE_HOME"):
+        jittor_home.choose("cpu")
+
+
+def test_a_view_of_write_protected_folders(site):
+    for folder in (site / "jittor_utils", site / "jittor"):
+        folder.chmod(0o555)
+    view = jittor_home.make_view(site)
+    assert os.stat(view / "jittor_utils").st_mode & 0o200
 
 
 def test_view_is_made_once_for_all_environments(site, tmp_path):
@@ -279,6 +298,20 @@ def test_jittor_that_rebuilds_itself_for_ever(fake):
     assert code == 2 and stderr.startswith(
         "program: Jittor rebuilds itself at every start: remove "
     )
+
+
+@pytest.mark.parametrize("symbol", ["GLIBCXX_3.4.30", "CXXABI_1.3.13"])
+def test_an_older_library_is_named(tmp_path, monkeypatch, symbol):
+    def older(path):
+        why = f"/opt/old/libstdc++.so.6: version `{symbol}' not found (required by {path})"
+        raise OSError(why)
+
+    jittor_home.check_loadable(tmp_path)
+    (tmp_path / "jit_utils_core.cpython-311.so").write_bytes(b"")
+    jittor_home.check_loadable(tmp_path)  # too short: nothing of a version
+    monkeypatch.setattr(jittor_home.ctypes, "CDLL", older)
+    with pytest.raises(DeviceError, match=f"^/opt/old/libstdc.*too old for Jittor.* {symbol}:"):
+        jittor_home.check_loadable(tmp_path)
 
 
 def test_jittor_that_does_not_compile(fake):

@@ -1,8 +1,10 @@
 """Reading prepared pictures: LMDBs, the original's among them, and trees. No Jittor needed."""
 
+import errno
 import io
 import json
 import os
+import re
 from contextlib import closing
 
 import lmdb
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import store
+from data import archives, store
 
 
 def picture(side, seed=0):
@@ -199,3 +201,55 @@ def test_rubbish_in_about_json_is_not_ours(tmp_path):
     for rubbish in (b"\xff", b"[]", b'{"complete": false}', b"{"):
         (tmp_path / "about.json").write_bytes(rubbish)
         assert store.open_pictures(tmp_path).about == {}
+
+
+OUT_OF_REACH = [
+    (errno.ENODEV, "cannot map files into memory.*--folders TREE"),
+    (errno.EINVAL, "cannot map files into memory.*another disk"),
+    (errno.EACCES, "Permission denied: this user may not"),
+    (errno.EMFILE, "Too many open files.*ulimit -n"),
+    (errno.ESTALE, "Stale file handle: .*mount it anew"),
+    (errno.EIO, "error: .*mount it anew"),
+]
+
+
+@pytest.mark.parametrize("number, words", OUT_OF_REACH)
+def test_an_lmdb_out_of_reach_is_not_to_blame(tmp_path, monkeypatch, number, words):
+    originals(tmp_path / "lmdb")
+    before = (tmp_path / "lmdb" / "data.mdb").read_bytes()
+
+    def out_of_reach(path, **options):
+        raise lmdb.Error(f"{os.fsdecode(path)}: {os.strerror(number)}")
+
+    monkeypatch.setattr(lmdb, "open", out_of_reach)
+    for attempt in (
+        store.open_pictures,
+        store.LmdbWriter.find,
+        lambda path: archives.Lmdb(str(path)),
+    ):
+        with pytest.raises(store.DataError, match=words) as error:
+            attempt(tmp_path / "lmdb")
+        assert not re.search("remove|--out|damaged|Copy", str(error.value))
+    assert (tmp_path / "lmdb" / "data.mdb").read_bytes() == before
+
+
+def test_what_is_broken_in_an_lmdb_is_still_told(tmp_path):
+    (tmp_path / "lmdb").mkdir()
+    (tmp_path / "lmdb" / "data.mdb").write_bytes(bytes(8192))
+    with pytest.raises(store.DataError, match=r"\(.*INVALID.*\): remove it yourself"):
+        store.LmdbWriter.find(tmp_path / "lmdb")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE, errno.EACCES])
+def test_a_record_out_of_reach_is_not_to_be_prepared_again(tmp_path, monkeypatch, number):
+    for i in range(3):
+        (tmp_path / "tree" / "8").mkdir(parents=True, exist_ok=True)
+        picture(8, i).save(tmp_path / "tree" / "8" / f"{i}.png")
+
+    def unreadable(self, index, size):
+        raise OSError(number, os.strerror(number), self.files[size][index])
+
+    monkeypatch.setattr(store.Tree, "record", unreadable)
+    with closing(store.open_pictures(tmp_path / "tree")) as pictures:
+        with pytest.raises(store.DataError, match=f"1.png cannot be read .{os.strerror(number)}."):
+            pictures.read(1, 8)

@@ -1,12 +1,14 @@
 """The principal components of w: closed forms, what is kept of them, and steps along them."""
 
+import argparse
 import os
 
 import numpy as np
 import pytest
 
-from backend.terminal import UsageError
+from backend.terminal import UsageError, UserError
 from figures import directions
+from figures.changes import direction_list
 from figures.directions import Move
 from operators.convolution import jt
 
@@ -102,6 +104,39 @@ def test_offsets():
     found = directions.Directions(np.eye(3, dtype="float32"), np.array([4.0, 2, 1]), np.ones(3))
     moves = [Move(0, 0.5, (0, 8)), Move(2, -3.0, (1, 1)), Move(0, 0.25, (2, 3))]
     expected = [[2, 0, 0], [2, 0, -3], [3, 0, 0]]
-    np.testing.assert_array_equal(directions.offset(found, moves, 2), expected)
+    np.testing.assert_array_equal(directions.offset(found, moves, 2, 3), expected)
     with pytest.raises(UsageError, match="3: this network has 0 to 2"):
-        directions.offset(found, [Move(3, 1.0, (0, 8))], 2)
+        directions.offset(found, [Move(3, 1.0, (0, 8))], 2, 3)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 3), (1, 3, 3), (6, 3)])
+def test_directions_of_others(tmp_path, shape):
+    direction = np.random.default_rng(0).standard_normal(shape, "float32")
+    if shape == (6, 3):
+        direction = direction[::2].repeat(2, 0)
+    np.save(tmp_path / "smile.npy", direction)
+    expected = np.zeros((3, 3), "float32")
+    rows = direction[::2] if shape == (6, 3) else direction.reshape(-1, 3)
+    expected[1:] = 2 * np.broadcast_to(rows, (3, 3))[1:]
+    moves = direction_list(f"{tmp_path / 'smile.npy'}:2:1-8")
+    np.testing.assert_array_equal(directions.offset(None, moves, 2, 3), expected)
+
+
+def test_lists_with_files():
+    assert direction_list("smile.npy:2:0-3,4:-1,a:b/age.npy:-0.5") == [
+        Move("smile.npy", 2.0, (0, 3)),
+        Move(4, -1.0, (0, 8)),
+        Move("a:b/age.npy", -0.5, (0, 8)),
+    ]
+    for text in ("smile.npy", "smile.npy:", "smile.png:2", "1:2:", "x:1", "smile.npy:a"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            direction_list(text)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (5, 3, 3), ()])
+def test_directions_that_do_not_fit_name_their_file(tmp_path, shape):
+    np.save(tmp_path / "smile.npy", np.ones(shape))
+    with pytest.raises(UserError, match="smile.npy"):
+        directions.offset(None, [Move(str(tmp_path / "smile.npy"), 1.0, (0, 8))], 2, 3)
+    with pytest.raises(UserError, match="none.npy cannot be read"):
+        directions.offset(None, [Move(str(tmp_path / "none.npy"), 1.0, (0, 8))], 2, 3)

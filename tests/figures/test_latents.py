@@ -29,6 +29,7 @@ from figures.latents import LatentsError
 from figures.options import figure_parser
 from figures.rendering import map_latents
 from figures.settling import open_artist
+from formats import pytorch
 from training.run import TrainState
 from training.schedule import Config
 
@@ -95,6 +96,57 @@ def test_a_plain_array_of_codes_has_to_be_named(tmp_path):
     np.save(tmp_path / "a.npy", some(2, CODE))
     with pytest.raises(UsageError, match="--latents_are"):
         latents.read(tmp_path / "a.npy", CODE, STEP)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_the_styles_of_one_picture(tmp_path, capsys, kind):
+    styles = some(4, CODE)
+    arrays = {
+        "levels": (styles, "w+"),
+        "layers": (styles.repeat(2, 0), "w+"),
+        "whole": (styles[None], None),
+        "whole_layers": (styles.repeat(2, 0)[None], None),
+    }
+    for name, (array, plain_are) in arrays.items():
+        path = tmp_path / f"{name}.{kind}"
+        np.save(path, array) if kind == "npy" else np.savez(path, w=array)
+        (latent,) = latents.read(path, CODE, STEP, plain_are).latents
+        assert latent.z is None and np.array_equal(latent.w, styles)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("n", [4, 8])
+def test_a_line_says_what_rows_are_taken_for(tmp_path, capsys, n):
+    np.save(tmp_path / "a.npy", some(n, CODE))
+    assert len(latents.read(tmp_path / "a.npy", CODE, STEP, "w").latents) == n
+    assert f"taken as {n} pictures, as one with --latents_are w+" in capsys.readouterr().out
+    np.save(tmp_path / "b.npy", some(n + 1, CODE))
+    assert len(latents.read(tmp_path / "b.npy", CODE, STEP, "w").latents) == n + 1
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("shape", [(8, CODE), (1, 8, CODE), (3, 8, CODE)])
+def test_two_styles_on_a_level_are_refused(tmp_path, shape):
+    np.save(tmp_path / "a.npy", some(*shape))
+    with pytest.raises(LatentsError, match="a.npy gives the two layers of a level different"):
+        latents.read(tmp_path / "a.npy", CODE, STEP, "w+")
+
+
+def test_a_file_of_the_originals_projector(tmp_path):
+    z, noise = some(2, CODE), maps(2)
+    pictures = {
+        name: {"img": some(3, 8, 8), "latent": z[i], "noise": [x[i : i + 1] for x in noise]}
+        for i, name in enumerate(("me.jpg", "you.jpg"))
+    }
+    pytorch.write(tmp_path / "me.pt", pictures)
+    found = latents.read(tmp_path / "me.pt", CODE, STEP).latents
+    for i, latent in enumerate(found):
+        assert latent.w is None and np.array_equal(latent.z, z[i])
+        assert all(np.array_equal(latent.noise[x.shape[-1]], x[i]) for x in noise)
+    for values in ({"latent": z}, {"a": {"latent": None}}, {"a": {"latent": z}, "b": z}):
+        pytorch.write(tmp_path / "other.pt", values)
+        with pytest.raises(LatentsError, match="other.pt"):
+            latents.read(tmp_path / "other.pt", CODE + 1, STEP)
 
 
 @pytest.mark.parametrize(

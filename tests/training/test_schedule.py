@@ -137,3 +137,12 @@ def test_lr_option_is_used_where_sched_has_none():
 def test_numbers_out_of_range(text, parse):
     with pytest.raises(argparse.ArgumentTypeError, match="out of range"):
         parse(text)
+
+
+def test_advice_for_another_batch():
+    from training.schedule import BATCHES, batch_advice
+
+    size = max(BATCHES)
+    assert "leave --sched out" in batch_advice(Config(sched=True), size)
+    for config, other in ((Config(sched=False), size), (Config(sched=True), 3)):
+        assert batch_advice(config, other) == "change --batch_default"

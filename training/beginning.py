@@ -1,0 +1,69 @@
+"""What is told before anything is computed: where files will be written, who started this."""
+
+import os
+from pathlib import Path
+
+from backend import device
+from backend.terminal import UsageError, UserError
+
+# What starts several processes, and the variables that tell their number and which one this is
+TORCHRUN = "torchrun", "WORLD_SIZE", "RANK"
+LAUNCHERS = (
+    TORCHRUN,
+    ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    ("mpiexec of MPICH or Intel MPI", "PMI_SIZE", "PMI_RANK"),
+    ("mpirun of MVAPICH", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+    ("horovodrun", "HOROVOD_SIZE", "HOROVOD_RANK"),
+    ("flux", "FLUX_JOB_SIZE", "FLUX_TASK_RANK"),
+)
+
+
+def count(name: str) -> int:
+    """The number in a variable of the environment, 1 where there is none."""
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else 1
+
+
+def check_launcher() -> None:
+    """UsageError where a launcher other than OpenMPI's mpirun started several processes: each would
+    train alone, for Jittor knows of no other. A batch job without srun is one process.
+    """
+    if device.under_mpirun():
+        return
+    for launcher, size, rank in LAUNCHERS:
+        if rank in os.environ and count(size) > 1:
+            raise UsageError(
+                f"{launcher} has started {count(size)} processes, which would not train as one: "
+                f"start them by OpenMPI's mpirun, as in mpirun -np {count(size)} python train.py "
+                f"... (in the environment {size} is {count(size)})"
+            )
+
+
+def check_alone(script: str) -> None:
+    """UsageError where mpirun or torchrun started several processes of a script that does not
+    divide its work: each would do all of it, into the same files.
+    """
+    name, size, rank = TORCHRUN
+    processes = count(size) if rank in os.environ else 1
+    if device.under_mpirun():
+        name, processes = "mpirun", device.ranks()
+    if processes > 1:
+        raise UsageError(
+            f"{script} does not divide its work, and {name} has started {processes} of it: start "
+            f"one, without {name} (only train.py takes several)"
+        )
+
+
+def check_folder(folder) -> None:
+    """UserError where a folder that will be written in is neither there nor can be made, for a
+    file is in its way, or this user may not: to be told before anything is computed.
+    """
+    folder = Path(folder)
+    place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if not place.is_dir():
+        raise UserError(
+            f"{place} is no folder, but files are to be written into {folder}: move it, or name "
+            "another folder"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{place} may not be written in by this user: name another folder")
