@@ -24,9 +24,10 @@ def expect(x, name: str, shape, dtypes=FLOATS):
     found = x.shape
     if str(x.dtype) not in dtypes:
         raise TypeError(difference(x, name, shapes, dtypes))
-    if not any(fits(found, shape) for shape in shapes):
-        raise ValueError(difference(x, name, shapes, dtypes))
-    return found
+    for one in shapes:
+        if fits(found, one):
+            return found
+    raise ValueError(difference(x, name, shapes, dtypes))
 
 
 def fits(found, shape) -> bool:
@@ -36,10 +37,12 @@ def fits(found, shape) -> bool:
     if len(found) != len(shape):
         return False
     for size, due in zip(found, shape):
+        if size == due:
+            continue
         if isinstance(due, str):
             if size < 1 or (due[0] == "2" and size % 2):
                 return False
-        elif size not in due if isinstance(due, tuple) else size != due:
+        elif isinstance(due, int) or size not in due:
             return False
     return True
 
@@ -119,7 +122,7 @@ def expect_room(x, name: str, kernel, padding):
 def expect_integer(value, name: str, least: int, most=None) -> None:
     """Raises where it is no whole number from `least` to `most`."""
     due = f"an integer from {least} {'on' if most is None else f'to {most}'} is due"
-    if not isinstance(value, Integral):
+    if not isinstance(value, (int, Integral)):
         raise TypeError(f"{name}: {type(value).__name__} was given, {due}")
     if value < least or (most is not None and value > most):
         raise ValueError(f"{name}: {value} was given, {due}")
@@ -131,7 +134,7 @@ def expect_growth(step, alpha, last: int, n: int = 1) -> range:
     """
     expect_integer(step, "step", 0, last)
     expect_integer(n, "n", 1)
-    if not (alpha is None or isinstance(alpha, Real)):
+    if not (alpha is None or isinstance(alpha, (float, Real))):
         raise TypeError(f"alpha: {type(alpha).__name__} was given, a number or None is due")
     if alpha != alpha:
         raise ValueError("alpha: NaN was given, a number or None is due")

@@ -5,7 +5,7 @@ import numpy as np
 from data.sizes import SIZES
 from figures.artist import many_styles
 from figures.rendering import render
-from operators.ops import jt
+from operators.convolution import jt
 
 
 def spread_out(generator, step=3):

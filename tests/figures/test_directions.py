@@ -8,7 +8,7 @@ import pytest
 from backend.terminal import UsageError
 from figures import directions
 from figures.directions import Move
-from operators.ops import jt
+from operators.convolution import jt
 
 
 class Linear:

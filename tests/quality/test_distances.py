@@ -5,7 +5,7 @@ import pytest
 from networks import draw
 
 from figures.artist import Artist
-from operators.ops import jt
+from operators.convolution import jt
 from quality import distances
 from quality.distances import frechet_distance, kernel_distance, moments, precision_recall
 from quality.path_length import path_lengths, trimmed_mean
