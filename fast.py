@@ -61,9 +61,13 @@ class Accelerated:
 
 
 def exact(layer):
-    """The class of a layer that does what this class of model.py says and no more; else None."""
+    """The class of a layer that does what this class of model.py says and no more, in float32; else
+    None.
+    """
     own = vars(layer)
     if any(name in own for name in OWN):
+        return None
+    if not is_float32(*(x for x in own.values() if isinstance(x, jt.Var))):
         return None
     return getattr(type(layer), "written", None) or type(layer)
 

@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from backend import device
+from operators.checks import expect, expect_each, expect_growth
 from operators.convolution import conv2d, conv_transpose2d
 from operators.products import linear
 
@@ -202,8 +203,7 @@ class InstanceNorm2d(nn.Module):
 
 class MinibatchStddev(nn.Module):
     """One channel more, filled with one number: how much the images of a batch differ (ProGAN,
-    section 3), so that the discriminator sees when all images are alike. (n, c, h, w) -> (n, c + 1,
-    h, w)
+    section 3), so that the discriminator sees when all are alike. (n, c, h, w) -> (n, c + 1, h, w)
 
     The standard deviation over the batch, of each channel at each pixel, is averaged over all
     channels and pixels. With `group` the deviation is that of groups of so many images, each with a
@@ -243,8 +243,7 @@ class NoiseInjection(nn.Module):
     channel a strength that is learned and begins at 0 (section 2; "B" in figure 1b). It makes what
     may be otherwise in the same picture: where each hair lies, not how much hair there is.
 
-    The strength is equalised like a weight, with fan_in = channels. x (n, c, h, w), noise (n, 1, h,
-    w).
+    The strength is equalised like a weight, fan_in = channels. x (n, c, h, w), noise (n, 1, h, w).
     """
 
     def __init__(self, channels: int):
@@ -321,7 +320,7 @@ class Generator(nn.Module):
     """The synthesis network: one style per level -> an image."""
 
     def __init__(self, code_dim=512, channel_max=512, norm_eps=1e-5, bias_after_blur=False):
-        c = widths(channel_max)
+        self.code_dim, c = code_dim, widths(channel_max)
         levels = range(MAX_STEP + 1)
         options = norm_eps, bias_after_blur
         self.progression = nn.ModuleList(
@@ -337,8 +336,10 @@ class Generator(nn.Module):
         While a size fades in, its image is blended with that of the level below, enlarged: alpha of
         the new one, 1 - alpha of the other (ProGAN, figure 2).
         """
-        x = styles[0].shape[0]  # n
-        for i in range(step + 1):
+        levels = expect_growth(step, alpha, MAX_STEP)
+        x = n = expect_each(styles, "w", [("n", self.code_dim) for _ in levels])[0][0]
+        expect_each(noise, "noise", [((1, n), (1, 2), 4 * 2**i, 4 * 2**i) for i in levels])
+        for i in levels:
             below = x
             x = self.progression[i](x, styles[i], noise[i])
         image = self.to_rgb[step](x)
@@ -374,6 +375,7 @@ class StyledGenerator(nn.Module):
 
     def mapping(self, z):
         """z (n, code_dim), N(0, 1) -> w (n, code_dim)"""
+        expect(z, "z", ("n", self.code_dim))
         return self.style(z)
 
     def mean_style(self, z):
@@ -382,14 +384,18 @@ class StyledGenerator(nn.Module):
 
     def draw_noise(self, n: int, step: int):
         """Noise by Jittor's generator: step + 1 times (n, noise_maps, 4 * 2^i, 4 * 2^i)"""
-        return [jt.randn((n, self.noise_maps, 4 * 2**i, 4 * 2**i)) for i in range(step + 1)]
+        levels = expect_growth(step, None, MAX_STEP, n)
+        return [jt.randn((n, self.noise_maps, 4 * 2**i, 4 * 2**i)) for i in levels]
 
     def synthesis(self, w, noise=None, step: int = 0, alpha=None):
-        """w: one (n, code_dim) for all levels, or a list of one per level -> (n, 3, size, size)"""
-        styles = list(w) if isinstance(w, (list, tuple)) else [w] * (step + 1)
-        if noise is None:
-            noise = self.draw_noise(styles[0].shape[0], step)
-        return self.generator(styles, noise, step, alpha)
+        """w (n, code_dim), (n, step + 1, code_dim) or a list of step + 1 -> (n, 3, size, size)"""
+        levels, one = expect_growth(step, alpha, MAX_STEP), ("n", self.code_dim)
+        if not isinstance(w, (list, tuple)):
+            expect(w, "w", [one, ("n", len(levels), self.code_dim)])
+            w = [w[:, i] if w.ndim == 3 else w for i in levels]
+        n = expect_each(w, "w", [one for _ in levels])[0][0]
+        noise = self.draw_noise(n, step) if noise is None else noise
+        return self.generator(w, noise, step, alpha)
 
     def execute(
         self,
@@ -402,16 +408,19 @@ class StyledGenerator(nn.Module):
         mixing_range=(-1, -1),
         crossover=None,
     ):
-        """The original's call. input: z (n, code_dim), or a list of two of them to mix -> (n, 3,
-        size, size)
+        """The original's call. input: z (n, code_dim) or a list of two to mix -> (n, 3, size, size)
 
         Two latents: levels a..b of `mixing_range` take the second, the rest the first; without a
         range, levels 0..crossover take the first and the rest the second (section 3.1). `crossover`
         is drawn from 0..step-1 with NumPy's global generator when not given. Truncation (appendix
         B), where mean_style is given: w' = mean_style + style_weight (w - mean_style).
         """
+        expect_growth(step, alpha, MAX_STEP)
         latents = list(input) if isinstance(input, (list, tuple)) else [input]
-        w, n = self.mapping(jt.concat(latents) if latents[1:] else latents[0]), latents[0].shape[0]
+        n = expect_each(latents, "z", [("n", self.code_dim)] * (2 if latents[1:] else 1))[0][0]
+        if mean_style is not None:
+            expect(mean_style, "mean_style", ((1, n), self.code_dim))
+        w = self.mapping(jt.concat(latents) if latents[1:] else latents[0])
         styles = [w[i : i + n] for i in range(0, w.shape[0], n)] if latents[1:] else [w]
         if mean_style is not None:
             styles = [mean_style + style_weight * (w - mean_style) for w in styles]
@@ -479,6 +488,8 @@ class Discriminator(nn.Module):
         While a size fades in, alpha of what its block makes of the image is blended with 1 - alpha
         of what from_rgb of the size below makes of the image halved.
         """
+        expect_growth(step, alpha, MAX_STEP)
+        expect(image, "image", ("n", 3, 4 * 2**step, 4 * 2**step))
         x = self.from_rgb[MAX_STEP - step](image)
         for i in range(step, 0, -1):
             x = self.progression[MAX_STEP - i](x)

@@ -3,6 +3,7 @@ activation, norm and style. Images are (n, c, h, w), float32.
 """
 
 from backend import device
+from operators.checks import FLOAT32, FLOATS, IMAGES, expect
 from operators.native import call
 from operators.resampling import blurred_ones
 from operators.sums import over_images
@@ -13,11 +14,13 @@ SLOPE = 0.2  # of the networks' leaky ReLU, below zero
 
 
 def relu(x):
+    expect(x, "x", (...,))
     return jt.maximum(x, 0)
 
 
 def leaky_relu(x, slope: float = SLOPE):
     """x, times slope below zero. A choice, for `jt.maximum` (JITTOR.md) has wrong derivatives."""
+    expect(x, "x", (...,))
     return jt.ternary(x > 0, x, slope * x)
 
 
@@ -60,6 +63,7 @@ class _BiasedGradient(jt.Function):
         self.y, self.factor, self.slope = y, factor, slope
 
     def execute(self, dy):
+        self.shape = dy.shape
         n, c = dy.shape[:2]
         inputs = [dy if self.y is None else self.y, dy]
         numbers = (n, c, dy.numel() // (n * c), self.factor, self.slope)
@@ -68,15 +72,16 @@ class _BiasedGradient(jt.Function):
     def grad(self, v, v_bias):
         factor = self.factor
         if v_bias is not None:
-            shape = (v_bias if v is None else v).shape
-            v_bias = v_bias.reshape(1, -1, *[1] * (len(shape) - 2))
-            v = v_bias.broadcast(shape) if v is None else factor * v + v_bias
+            v_bias = v_bias.reshape(1, -1, *[1] * (len(self.shape) - 2))
+            v = v_bias.broadcast(self.shape) if v is None else factor * v + v_bias
             factor = 1.0
         return factor * v if self.y is None else _Slope(self.y, factor, self.slope)(v)
 
 
 def biased(x, bias, factor: float = 1.0, slope: float = 1.0):
     """factor * x + bias, times slope where that is negative. x (n, c, ...), bias (c,)"""
+    _, c, *_ = expect(x, "x", ("n", "c", ...), FLOAT32)
+    expect(bias, "bias", (c,), FLOAT32)
     return _Biased(factor, slope)(x, bias)
 
 
@@ -133,11 +138,25 @@ class _StyledActivationGradient(_StyledActivation):
         return jt.grad(product, clones)
 
 
+def expect_operands(shape, bias, strength, noise, style, bias_is, each, dtypes):
+    """Raises where they do not go with x of a shape; each: the shape of bias and strength."""
+    n, c, h, w = shape
+    if bias_is not in BIASES:
+        raise ValueError(f"bias_is: {bias_is!r} was given, one of {BIASES} is due")
+    if bias_is != "none":
+        expect(bias, "bias", each, dtypes)
+    expect(strength, "strength", each, dtypes)
+    expect(noise, "noise", ((1, n), 1, h, w), dtypes)
+    expect(style, "style", (n, 2 * c), dtypes)
+
+
 def styled_activation_plain(
     x, bias, strength, noise, style, eps=1e-5, bias_is="plain", factor=1.0, weight=1.0
 ):
     """`styled_activation` step by step; bias and strength (1 or n, c, 1, 1)."""
-    n, c, h, w = x.shape
+    n, c, h, w = expect(x, "x", IMAGES)
+    each = ((1, n), c, 1, 1)
+    expect_operands(x.shape, bias, strength, noise, style, bias_is, each, FLOATS)
     x, strength = factor * x, weight * strength
     if bias_is != "none":
         x = x + (bias * blurred_ones(h, w) if bias_is == "blurred" else bias)
@@ -166,7 +185,8 @@ def styled_activation(
     all beta -> (n, c, h, w). eps: of the norm. bias_is: "blurred" for a bias that was added before
     the image was blurred, "none" where there is none (bias None).
     """
-    n, c, h, w = x.shape
+    n, c, h, w = expect(x, "x", IMAGES, FLOAT32)
+    expect_operands(x.shape, bias, strength, noise, style, bias_is, (c,), FLOAT32)
     if noise.shape[0] != n:
         noise = noise.broadcast([n, 1, h, w])
     bias = strength.detach() if bias_is == "none" else bias  # an operator has all its inputs

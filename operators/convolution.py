@@ -10,6 +10,7 @@ import numpy as np
 
 from backend import device
 from operators import reference
+from operators.checks import FLOAT32, IMAGES, expect, expect_integer, expect_room
 from operators.native import call, is_float32
 from operators.products import linear
 
@@ -164,6 +165,10 @@ def conv2d(x, w, padding=0, scale: float = 1.0, stride: int = 1):
 
     padding: zeros around it, one number or (above and below, left and right).
     """
+    c = expect(x, "x", IMAGES)[1]
+    expect(w, "w", ("o", c, "k", "k'"))
+    expect_integer(stride, "stride", 1)
+    expect_room(x, "x", w.shape[2:], padding)
     if padding == 0 and x.shape[1:] == w.shape[1:]:  # one place for the kernel: a matrix product
         y = linear(x.reshape(x.shape[0], -1), w.reshape(w.shape[0], -1), scale)
         return y.reshape(*y.shape, 1, 1)
@@ -176,7 +181,13 @@ def conv_transpose2d(x, w, stride: int, padding: int):
     """The adjoint of a convolution: x (n, c, h, w), w (c, o, k, k) -> (n, o, h', w'), h' = (h - 1)
     stride - 2 padding + k.
     """
+    c = expect(x, "x", IMAGES)[1]
+    expect(w, "w", (c, "o", "k", "k'"))
+    expect_integer(stride, "stride", 1)
+    expect_integer(padding, "padding", 0)
     size = [(s - 1) * stride - 2 * padding + k for s, k in zip(x.shape[2:], w.shape[2:])]
+    if min(size) < 1:
+        raise ValueError(f"padding: {padding} leaves nothing of x {x.shape} with w {w.shape}")
     return _ConvData(stride, padding, False, 1.0, size)(w, x)
 
 
@@ -194,6 +205,8 @@ def blur_conv2d_avg_pool(x, w, scale: float = 1.0):
     zeros beyond the border (StyleGAN's section 2, "bilinear"). An average of neighbouring outputs
     is the output for averaged inputs: averages first, the convolution only where they are kept.
     """
+    c = expect(x, "x", ("n", "c", "2h", "2w"), FLOAT32)[1]
+    expect(w, "w", ("o", c, 3, 3), FLOAT32)
     return _Conv(2, 0, True, scale)(x, w)
 
 
@@ -202,6 +215,8 @@ def conv_transpose2d_blur(x, w, scale: float = 1.0):
 
     ProGAN's fused upsampling, kernel widened to 4x4 and stride 2, with the blur after it.
     """
+    c = expect(x, "x", IMAGES, FLOAT32)[1]
+    expect(w, "w", (c, "o", 3, 3), FLOAT32)
     return _ConvData(2, 0, True, scale, [2 * s for s in x.shape[2:]])(w, x)
 
 
@@ -223,6 +238,7 @@ def turn(w):
     """Kernels as `conv_transpose2d_blur` has them from kernels as convolutions have them, or back:
     (o, c, k, k) -> (c, o, k, k).
     """
+    expect(w, "w", ("o", "c", "k", "k'"))
     return _Turn()(w)
 
 
@@ -232,4 +248,6 @@ def upsample_conv2d_blur(x, w, scale: float = 1.0):
     x (n, c, h, w), w (o, c, 3, 3) -> (n, o, 2h, 2w). Nearest neighbours are sums of 2x2 neighbours
     where every second pixel is zero; the sums come after the convolution.
     """
+    c = expect(x, "x", IMAGES, FLOAT32)[1]
+    expect(w, "w", ("o", c, 3, 3), FLOAT32)
     return conv_transpose2d_blur(x, turn(w), 4 * scale)

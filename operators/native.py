@@ -17,6 +17,7 @@ from backend import machine
 from backend.disk import made_once
 from backend.jittor_home import DeviceError
 from backend.terminal import Line
+from operators.checks import expect_alike
 
 SOURCES = Path(__file__).with_name("kernels")
 CUDA_SOURCES = SOURCES / "cuda"
@@ -103,7 +104,7 @@ def is_float32(*variables) -> bool:
 
 def call(function: str, inputs, shapes, *numbers) -> list:
     """What an operator of operators/kernels makes of the inputs and then the numbers: Vars of those
-    shapes.
+    shapes. The kernel gets bare pointers: the caller has checked the inputs' shapes (checks.py).
 
     On the CPU Jittor's kernel gets the operator's address as one more number, exact below 2^53: one
     kernel serves all operators with as many inputs and outputs.
@@ -131,6 +132,9 @@ def pointers(variables: Sequence) -> ctypes.Array:
 
 def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:
     """One step of Adam with beta1 = 0 for lists of parameters, moments and gradients."""
+    expect_alike(p, v=v, g=g)
+    if not len(p) == len(rates) == len(corrections):
+        raise ValueError(f"{len(p)} arrays, {len(rates)} rates, {len(corrections)} corrections")
     if sys.modules["jittor"].flags.use_cuda:
         update_on_cuda("adam_", [p, v], [g], [rates, corrections], beta2, eps)
         return
@@ -149,6 +153,7 @@ def adam(p, v, g, rates, corrections, beta2: float, eps: float) -> None:
 
 def average(running, parameters, part: float) -> None:
     """running <- running + (parameters - running) * part, for lists of both."""
+    expect_alike(running, parameters=parameters)
     if sys.modules["jittor"].flags.use_cuda:
         update_on_cuda("average_", [running], [parameters], [], part)
         return
@@ -164,6 +169,7 @@ def average(running, parameters, part: float) -> None:
 
 def add_on_cuda(x, y) -> None:
     """x <- x + y, for lists of both."""
+    expect_alike(x, y=y)
     update_on_cuda("add_", [x], [y], [])
 
 

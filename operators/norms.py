@@ -3,6 +3,7 @@ float32.
 """
 
 from backend import device
+from operators.checks import FLOAT32, IMAGES, expect, expect_integer
 from operators.native import call
 
 jt = device.load()
@@ -40,11 +41,13 @@ class _PixelNormGradient(jt.Function):
 
 def pixel_norm_plain(x):
     """`pixel_norm` step by step."""
+    expect(x, "x", ("n", "c"))
     return x / jt.sqrt((x * x).mean(dim=1, keepdims=True) + 1e-8)
 
 
 def pixel_norm(x):
     """x / sqrt(mean over c of x^2 + 1e-8) (ProGAN, section 4.2), x (n, c)."""
+    expect(x, "x", ("n", "c"), FLOAT32)
     return _PixelNorm()(x)
 
 
@@ -88,7 +91,8 @@ def minibatch_stddev(x, group: int = 0):
     (ProGAN, 3). With `group`, that of groups of so many: of 8 images 0 2 4 6 and 1 3 5 7.
     Differentiates twice.
     """
-    n = x.shape[0]
+    n = expect(x, "x", IMAGES, FLOAT32)[0]
+    expect_integer(group, "group", 0)
     group = min(group or n, n)
     if n % group:
         raise ValueError(f"{n} images are no groups of {group}")

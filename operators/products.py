@@ -6,6 +6,7 @@ import numpy as np
 
 from backend import device
 from operators import reference
+from operators.checks import expect
 from operators.native import call, is_float32
 
 jt = device.load()
@@ -45,6 +46,8 @@ class _Matmul(jt.Function):
 
 def linear(x, w, scale: float = 1.0):
     """x (n, c), w (o, c) -> scale * x @ w transposed (n, o)."""
+    _, c = expect(x, "x", ("n", "c"))
+    expect(w, "w", ("o", c))
     if jt.flags.use_cuda and scale != 1:  # outside, where Jittor fuses it with what follows
         return _Matmul(False, True)(x, w) * scale
     return _Matmul(False, True, scale)(x, w)

@@ -5,6 +5,7 @@ gradient of whatever was broadcast is such a sum, too.
 import numpy as np
 
 from backend import device
+from operators.checks import expect, expect_integer
 from operators.native import call
 
 jt = device.load()
@@ -44,8 +45,10 @@ def ordered(x) -> bool:
 
 def total(x, first: int = 0, last: int = -1):
     """Sum over the axes from `first` to `last`, which are left out; one number is (1,)."""
-    shape = list(x.shape)
+    shape = list(expect(x, "x", (...,)))
+    expect_integer(last, "last", -len(shape), len(shape) - 1)
     last %= len(shape)
+    expect_integer(first, "first", 0, last)
     left = shape[:first] + shape[last + 1 :] or [1]
     if ordered(x):
         return x.sum(dims=tuple(range(first, last + 1))).reshape(left)
@@ -55,6 +58,7 @@ def total(x, first: int = 0, last: int = -1):
 
 def over_images(x, y):
     """Sums over the first axis of two arrays (n, c): (c,) each."""
+    expect(y, "y", tuple(expect(x, "x", ("n", "c"))), (str(x.dtype),))
     if ordered(x):
         return x.sum(dim=0), y.sum(dim=0)
     found = _Totals()(*(a.reshape(1, *a.shape) for a in (x, y)))
@@ -63,11 +67,14 @@ def over_images(x, y):
 
 def mean(x):
     """Of all numbers: (1,)"""
+    expect(x, "x", (...,))
     return x.mean() if ordered(x) else total(x) / x.numel()
 
 
 def repeated(x, n: int):
     """(1, ...) -> (n, ...)"""
+    expect(x, "x", (1, ...))
+    expect_integer(n, "n", 1)
     if ordered(x):
         return x.broadcast([n, *x.shape[1:]])
     return _Repeat(n)(x.reshape(1, -1)).reshape(n, *x.shape[1:])

@@ -180,3 +180,5 @@ def test_biased_and_its_derivatives(shape, factor, slope):
     assert_close(first[1], gradient.sum(rest), 1e-5)
     assert_close(second[0], factor * again)
     assert_close(second[1], again.sum(rest), 1e-5)
+    alone = jt.grad((jt.array(v.reshape(-1)) * first[1]).sum(), variables[1])
+    assert_close(alone, (a * s**2 * v).sum(rest), 1e-5)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend import machine
 from operators import native, products
 from operators.convolution import jt
 from operators.native import SOURCES
@@ -18,9 +19,9 @@ RNG = np.random.RandomState(0)
 EVERYTHING = """
 import hashlib, sys
 import numpy as np
-from backend import device
+from backend import device, machine
 jt = device.load("cpu", threads=int(sys.argv[1]))
-from operators import activations, convolution, native, products
+from operators import activations, convolution, products
 from training.optimizer import Adam
 rng, digest = np.random.RandomState(0), hashlib.sha256()
 def draw(*shape):
@@ -41,7 +42,7 @@ parameters = {"a": draw(3, 50000), "b": draw(7)}
 Adam(parameters).step([[sum((p**4).sum() for p in parameters.values())]], parameters, 0.1)
 for p in parameters.values():
     digest.update(p.numpy().tobytes())
-assert native.threads() == int(sys.argv[1])
+assert machine.threads() == int(sys.argv[1])
 print(digest.hexdigest())
 """
 
@@ -117,7 +118,7 @@ def test_flags_of_jittors_kernels_without_its_headers():
 @pytest.mark.parametrize("variable, exact", [("3", 3), ("4,2", 4), (" 5 ", 5), ("0", 1)])
 def test_threads_of_the_environment(monkeypatch, variable, exact):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    assert native.threads() == exact
+    assert machine.threads() == exact
 
 
 @pytest.mark.parametrize("shape", [(16, 40, 30), (3, 500, 7), (70, 5, 300)])
