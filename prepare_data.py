@@ -34,8 +34,8 @@ from tqdm import tqdm
 
 from backend import machine, terminal
 from backend.terminal import UsageError, number, printable
-from data.choice import Choice
-from data.reading import error_text
+from data.choice import Choice, error_text
+from data.decode import RULES
 from data.sizes import SIZES, joined
 from data.sources import Digits, open_source
 from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
@@ -45,7 +45,6 @@ from data.workers import results
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
 SKIPPED = 3  # exit code: done, but for files that could not be read
-RULES = 2  # of which files are pictures and of their colours; sets that note none follow the first
 
 
 def write(writer_class, out, source, about, args, lock):
