@@ -8,18 +8,17 @@ named after each size. What is not complete has no `length`, or says so in `abou
 """
 
 import contextlib
-import io
 import json
 import os
 from pathlib import Path
 
 import lmdb
-from PIL import Image
 
 from backend import disk
 from backend.disk import replacing
 from backend.terminal import UserError
-from data.choice import find_pictures
+from data.choice import error_text, find_pictures
+from data.decode import read_record
 from data.sizes import SIZES, joined
 
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats that are written
@@ -75,17 +74,15 @@ class Pictures:
 
     def read(self, index, size):
         """Picture `index` as a PIL RGB image of size x size; DataError if missing or broken."""
+        name = self.name(index, size)
         try:
             record = self.record(index, size)
             if record is None:
                 raise ValueError("missing")
-            picture = Image.open(io.BytesIO(record)).convert("RGB")
-            if picture.size != (size, size):
-                raise ValueError("{} x {} pixels".format(*picture.size))
+            return read_record(record, name, size, ours=bool(self.about))
         except Exception as error:  # a broken stream makes Pillow raise nearly anything
-            name = self.name(index, size)
-            raise DataError(f"{name} is unusable ({error}): prepare {self.path} again.") from error
-        return picture
+            text = error_text(error)
+            raise DataError(f"{name} is unusable ({text}): prepare {self.path} again.") from error
 
     def require(self, sizes):
         """DataError unless every one of `sizes` is present."""
