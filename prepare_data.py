@@ -37,8 +37,9 @@ from backend import machine, terminal
 from backend.bar import Bar
 from backend.terminal import UsageError, number, printable
 from data import people
-from data.choice import Choice
-from data.reading import LargeEnough, error_text, smallest
+from data.choice import Choice, error_text
+from data.decode import RULES
+from data.reading import LargeEnough, smallest
 from data.sizes import default_sizes, joined, size_list
 from data.sources import Digits, open_source
 from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
@@ -49,7 +50,6 @@ from training.beginning import check_alone, check_folder
 
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
 SKIPPED = 3  # exit code: done, but for files that could not be read
-RULES = 2  # of which files are pictures and of their colours; sets that note none follow the first
 
 
 def write(writer_class, out, source, about, args, lock):

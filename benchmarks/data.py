@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import prepare_data  # noqa: E402
 from backend.terminal import number  # noqa: E402
+from data.choice import open_picture  # noqa: E402
 from data.encode import resize  # noqa: E402
 from data.sizes import DEFAULT_SIZES  # noqa: E402
 from data.store import open_pictures  # noqa: E402
@@ -69,7 +70,7 @@ def make_photographs(folder, count):
 def originals_resize(task):
     """(index, [JPEG of each size]) of one file."""
     index, path = task
-    picture = Image.open(path).convert("RGB")
+    picture = open_picture(path, path).convert("RGB")
     encoded = []
     for size in DEFAULT_SIZES:
         file = io.BytesIO()

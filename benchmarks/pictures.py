@@ -9,7 +9,6 @@ FOLDER and TORCH_PYTHON as in train_step.py.
 """
 
 import argparse
-import io
 import json
 import statistics
 import subprocess
@@ -30,7 +29,9 @@ def train_original(args, out) -> float:
     import lmdb
     import numpy as np
     from original import Original
-    from PIL import Image
+
+    sys.path.append(str(turns.ROOT))  # after the original's folder
+    from data.decode import read_record
 
     torch.manual_seed(args.seed)
     run = Original(torch, args.channel_max)
@@ -43,7 +44,7 @@ def train_original(args, out) -> float:
             for i in range(0, length - BATCH + 1, BATCH):
                 with env.begin() as txn:
                     found = [txn.get(f"{size}-{j:05d}".encode()) for j in order[i : i + BATCH]]
-                arrays = [np.asarray(Image.open(io.BytesIO(x)), "float32") for x in found]
+                arrays = [np.asarray(read_record(x, "", size, True), "float32") for x in found]
                 real = torch.tensor(np.stack(arrays)).permute(0, 3, 1, 2) / 127.5 - 1
                 mirrored = torch.rand(BATCH, 1, 1, 1) < 0.5
                 yield torch.where(mirrored, real.flip(3), real)

@@ -15,8 +15,8 @@ from typing import NamedTuple, Optional
 import lmdb
 
 from backend.bar import Bar
-from data.choice import Choice
-from data.reading import Files, SourceGone, error_text
+from data.choice import Choice, error_text
+from data.reading import Files, SourceGone
 from data.sizes import SIZES
 from data.store import ABOUT_KEY, DataError, image_key, parsed, unreadable
 from formats.lmdbs import obstacle, open_lmdb

@@ -1,19 +1,22 @@
-"""Which files are pictures, by their names, their order, and how they are opened."""
+"""Which files are pictures, by their names, their order, and the one function that opens them."""
 
 import contextlib
 import functools
 import importlib
 import os
+import warnings
 from collections import Counter
 
-from PIL import Image
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from backend import machine
 from backend.terminal import printable
 
 # Known by their first bytes, so that a wrong name does no harm. Others count by their names.
 BY_CONTENT = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF", "JXL")
-# EPS starts Ghostscript, WMF the system's own drawing; the rest Pillow knows but cannot decode
-NEVER = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+# EPS starts Ghostscript, WMF the system's own drawing, IPTC opens whatever lies in it, an EPS too;
+# the rest Pillow knows but cannot decode
+NEVER = {"EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG"}
 PLUGINS = {"pillow_heif": "register_heif_opener", "pillow_avif": "", "pillow_jxl": ""}
 FIRST_EXTENSIONS = ".png .jpg .jpeg .webp .bmp .gif .tiff .tif .ppm .pgm".split()
 # What systems keep beside people's files; anything that begins with a dot is hidden too
@@ -23,6 +26,10 @@ SYSTEM = (
     + ["system volume information"]
 )
 EXTENSIONS_NAMED = 6  # of what was left out; the rest are counted together
+# Bytes of memory for each pixel that a picture may have: 16 where it is transparent (itself, its
+# background, the two blended, the result), and several pictures are decoded at once
+PIXEL_BYTES = 4 * 16
+LEAST_PIXELS, LEAST_TEXT = 2**28, 2**26  # taken with any memory; the second in bytes
 
 
 @functools.lru_cache(maxsize=None)
@@ -38,16 +45,43 @@ def formats():
     return {e: f for e, f in known.items() if f in Image.OPEN and f not in NEVER}
 
 
+@functools.lru_cache(maxsize=None)
+def set_limits():
+    """Puts limits by this machine's memory in the place of Pillow's, which refuse large scans and
+    long texts (profiles, XMP) in PNGs, and silences its warnings about files that it can read.
+    """
+    most = (machine.memory() or 0) // PIXEL_BYTES
+    Image.MAX_IMAGE_PIXELS = max(LEAST_PIXELS, most) // 2  # it refuses more than twice as many
+    text = max(LEAST_TEXT, most)
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = text
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 def extension(name):
     return os.path.splitext(name)[1].lower()
 
 
-def open_picture(file, name):
-    """A path or file as a picture. `name` decides only where the content does not; formats whose
-    decoders may run programs are not tried.
+def open_picture(file, name, only=()):
+    """A path or file as a picture, not yet decoded: nothing else opens one. `name` decides only
+    where the content does not; formats whose decoders may run programs are not tried.
+
+    only: Pillow's names of the formats that it can have.
     """
-    wanted = [f for f in (*BY_CONTENT, formats().get(extension(name))) if f in Image.OPEN]
-    return Image.open(file, formats=wanted)
+    set_limits()
+    known = formats()  # loads all of Pillow's plugins
+    wanted = only or (*BY_CONTENT, known.get(extension(name)))
+    return Image.open(file, formats=[f for f in wanted if f in Image.OPEN])
+
+
+def error_text(error):
+    """What an exception says, in one line and without a file's name."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no picture of a known format"
+    if isinstance(error, Image.DecompressionBombError):
+        pixels = str(error).split(",")[0]  # "Image size (3 pixels) exceeds limit of 2 pixels"
+        return f"{pixels}, which this machine's memory sets: shrink it with another program"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(" ".join(text.split())) or type(error).__name__
 
 
 def is_hidden(name):

@@ -1,5 +1,6 @@
 """A picture as Pillow opened it, as RGB of 8 bits: upright, in sRGB, on a background."""
 
+import io
 import math
 import struct
 from typing import NamedTuple
@@ -7,8 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from data.choice import open_picture
 from data.profiles import to_srgb
 
+# Of which files are pictures, how they look and what a record holds; sets that note none follow the
+# first. 2: hidden files are left out, profiles count. 3: records of png and webp hold pixels only,
+# greys have as many bits as their format says.
+RULES = 3
+WRITTEN = ("JPEG", "PNG", "WEBP")  # formats of the records that we write
 ORIENTATION = 0x0112  # EXIF tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -121,9 +128,24 @@ def spread(values):
     return np.nan_to_num(scaled, nan=0, posinf=255, neginf=0).round().astype("uint8")
 
 
-def grey_to_8_bits(picture, stretch):
-    """Grey of 16 or 32 bits: L, or LA where a value is transparent. Pillow's own conversion would
-    make nearly all of it white.
+def grey_bits(picture, raw, rules):
+    """Of the largest grey that the format allows, in a picture of mode I or the like; None for 32,
+    which nobody uses up. raw: its raw_mode before it was decoded.
+    """
+    if picture.mode.startswith("I;16"):
+        return 12 if raw == "I;12" and rules > 2 else 16
+    if rules < 3:
+        return None
+    if picture.format == "PPM":  # Pillow has spread them over 16, whatever their maximum was
+        return 16
+    if raw.startswith("I;16"):
+        return 15 if raw.endswith("S") else 16  # one is the sign
+    return None
+
+
+def grey_to_8_bits(picture, stretch, bits):
+    """Grey of `bits`, or of 32: L, or LA where a value is transparent. Pillow's own conversion
+    would make nearly all of it white.
     """
     values, transparent = np.asarray(picture), picture.info.get("transparency")
     dim = False
@@ -131,10 +153,10 @@ def grey_to_8_bits(picture, stretch):
         grey = spread(values)
     elif picture.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError("32 bits per pixel: save it with 8 or 16, or give --stretch")
-    elif picture.mode == "I" and values.max() < 256:  # 8 bits that were kept in 32
+    elif bits is None and values.max() < 256:  # 8 bits that were kept in 32
         grey = values.astype("uint8")
     else:
-        grey = (values >> 8).astype("uint8")
+        grey = (values >> (bits or 16) - 8).astype("uint8")
         dim = values.max() > 0 and grey.max() < DIM
     result = Image.fromarray(grey)
     if isinstance(transparent, int):
@@ -152,10 +174,10 @@ def colour_to_8_bits(picture, stretch):
     return Decoded(picture, bool(0 < colours.max() < DIM))
 
 
-def to_8_bits(picture, raw, stretch):
+def to_8_bits(picture, raw, stretch, rules):
     """The picture with 8 bits in each channel."""
     if picture.mode.startswith(("I", "F")):
-        return grey_to_8_bits(picture, stretch)
+        return grey_to_8_bits(picture, stretch, grey_bits(picture, raw, rules))
     if picture.mode in ("RGB", "RGBA") and ";16" in raw:
         info = picture.info
         decoded = colour_to_8_bits(picture, stretch)
@@ -182,18 +204,32 @@ def on_background(picture, profile, background):
     return Image.alpha_composite(Image.new("RGBA", above.size, background), above).convert("RGB")
 
 
-def to_rgb(picture, background, stretch=False, use_profile=True):
+def to_rgb(picture, background, stretch=False, rules=RULES):
     """Decoded, an RGB picture: upright, in sRGB, over `background` where it is transparent.
 
     Of an animation, the first frame. stretch: spread grey of more than 8 bits, or colour of 16,
-    from the least to the largest value that the file uses.
+    from the least to the largest value that the file uses. rules: those of a set that was begun
+    with earlier ones.
     """
     raw = raw_mode(picture)
     load(picture)
-    profile = picture.info.get("icc_profile") if use_profile else None
+    profile = picture.info.get("icc_profile") if rules > 1 else None
     turn = TURNS.get(orientation(picture))
     repair_transparency(picture, raw)
-    picture, dim = to_8_bits(picture, raw, stretch)
+    picture, dim = to_8_bits(picture, raw, stretch, rules)
     if turn is not None:
         picture = picture.transpose(turn)
     return Decoded(on_background(picture, profile, background), dim)
+
+
+def read_record(record, name, size, ours):
+    """The bytes of a prepared picture as RGB of size x size. ours: pixels and nothing else, as
+    prepare_data.py wrote them; those of others are decoded like any file. May raise anything.
+    """
+    with open_picture(io.BytesIO(record), name, WRITTEN if ours else ()) as picture:
+        if picture.size == (size, size):  # else it may be huge
+            as_written = ours and picture.mode == "RGB"
+            picture = picture.convert("RGB") if as_written else to_rgb(picture, "white").picture
+    if picture.size != (size, size):
+        raise ValueError("{} x {} pixels".format(*picture.size))
+    return picture

@@ -78,6 +78,28 @@ def save_options(settings):
     return {"format": settings["format"], **options[settings["format"]]}
 
 
+def kept_info(info, output_format):
+    """Of what Pillow has read beside the pixels and would write with them: nothing, but for the
+    comment that the original's JPEGs have from it.
+    """
+    comment = info.get("comment")
+    kept = output_format == "jpeg" and isinstance(comment, (str, bytes))
+    return {"comment": comment} if kept else {}
+
+
+def saved(picture, options):
+    """Its bytes, with the options of Image.save."""
+    file = io.BytesIO()
+    try:
+        picture.save(file, **options)
+    except OSError:
+        if list(picture.info) != ["comment"]:
+            raise
+        picture.info = {}  # the comment is longer than the JPEG's encoder can take
+        return saved(picture, options)
+    return file.getvalue()
+
+
 def encode(picture, settings):
     """The picture as the settings want it. ValueError if it is too small."""
     sizes, background = settings["sizes"], tuple(settings["background"])
@@ -85,19 +107,17 @@ def encode(picture, settings):
     if side < sizes[-1] and not settings["enlarge"]:
         raise ValueError("{} x {} pixels: smaller than the sizes".format(*picture.size))
     # Sets that were begun without these three settings go on without
-    stretch, profiles = settings.get("stretch", False), settings.get("rules", 1) > 1
+    stretch, rules = settings.get("stretch", False), settings.get("rules", 1)
     fast = settings.get("fast", False)
     box = draft(picture, 2 * sizes[-1]) if fast and not settings["pad"] else None
-    picture, dim = to_rgb(picture, background, stretch, profiles)
+    picture, dim = to_rgb(picture, background, stretch, rules)
+    if rules > 2:
+        picture.info = kept_info(picture.info, settings["format"])
     if settings["pad"] and picture.width != picture.height:
         picture = pad(picture, background)
     if fast:
         squares = resize_fast(picture, box or (0, 0, *picture.size), sizes)
     else:
         squares = (resize(picture, size) for size in sizes)
-    values, options = [], save_options(settings)
-    for square in squares:
-        file = io.BytesIO()
-        square.save(file, **options)
-        values.append(file.getvalue())
+    values = [saved(square, save_options(settings)) for square in squares]
     return Encoded(values, side < sizes[-1], dim)

@@ -3,25 +3,15 @@
 import io
 import warnings
 
-from PIL import UnidentifiedImageError
-
 from backend.bar import Bar
 from backend.terminal import printable
-from data.choice import open_picture
+from data.choice import error_text, open_picture
 from data.sizes import DEFAULT_SIZES
 from data.store import DataError
 
 BEGINNINGS = 2**12, 2**16, 2**20  # bytes that hold the headers of most pictures, of nearly all
 
 ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".mdb", ".rar", ".7z"}
-
-
-def error_text(error):
-    """What an exception says, in one line and without a file's name."""
-    if isinstance(error, UnidentifiedImageError):
-        return "no picture of a known format"
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return printable(" ".join(text.split())) or type(error).__name__
 
 
 class SourceGone(OSError):

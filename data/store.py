@@ -9,18 +9,17 @@ named after each size. What is not complete has no `length`, or says so in `abou
 
 import contextlib
 import errno
-import io
 import json
 import os
 from pathlib import Path
 
 import lmdb
-from PIL import Image
 
 from backend import disk
 from backend.disk import replacing
 from backend.terminal import UserError
-from data.choice import find_pictures, visible
+from data.choice import error_text, find_pictures, visible
+from data.decode import read_record
 from data.sizes import SIZES, joined
 from formats.lmdbs import is_lmdb, obstacle, open_lmdb
 
@@ -76,23 +75,21 @@ class Pictures:
 
     def read(self, index, size):
         """Picture `index` as a PIL RGB image of size x size; DataError if missing or broken."""
+        name = self.name(index, size)
         try:
             record = self.record(index, size)
             if record is None:
                 raise ValueError("missing")
-            picture = Image.open(io.BytesIO(record)).convert("RGB")
-            if picture.size != (size, size):
-                raise ValueError("{} x {} pixels".format(*picture.size))
+            return read_record(record, name, size, ours=bool(self.about))
         except DataError:
             raise
         except Exception as error:  # a broken stream makes Pillow raise nearly anything
-            name = self.name(index, size)
             number = getattr(error, "errno", None)
             if number and number != errno.ENOENT:  # the system's trouble, not the picture's
                 why = f"{name} cannot be read ({os.strerror(number)})"
                 raise DataError(f"{why}: mend that, then repeat the command.") from error
-            raise DataError(f"{name} is unusable ({error}): prepare {self.path} again.") from error
-        return picture
+            text = error_text(error)
+            raise DataError(f"{name} is unusable ({text}): prepare {self.path} again.") from error
 
     def require(self, sizes):
         """DataError unless every one of `sizes` is present."""

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from backend.bar import Bar
-from data.reading import Source, error_text
+from data.choice import error_text
+from data.reading import Source
 from data.store import DataError
 
 SYMBOL_SIZE = 128

@@ -16,8 +16,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 
 from backend.device import keep_freed_memory
+from data.choice import error_text
 from data.encode import encode
-from data.reading import SourceGone, error_text
+from data.reading import SourceGone
 
 CHUNK = 8  # pictures per message to a worker
 # Trouble that is not one picture's

@@ -13,10 +13,9 @@ import numpy as np
 
 from backend import device
 from backend.terminal import UserError
-from data.choice import open_picture
+from data.choice import error_text, open_picture
 from data.decode import to_rgb
 from data.encode import resize
-from data.reading import error_text
 from data.sizes import SIZES
 from figures.artist import many_styles
 from figures.rendering import render

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from backend import machine
-from data.choice import find_pictures
+from data.choice import error_text, find_pictures, open_picture
+from data.decode import RULES, to_rgb
 from data.sizes import joined
 from data.store import DataError, is_tree, open_pictures
 from data.workers import in_order
@@ -41,8 +41,8 @@ class Collection:
         raise NotImplementedError
 
     def fingerprint(self, indices) -> str:
-        """Of the content of some of its pictures, in hexadecimal."""
-        digest = hashlib.sha1(repr(self.size).encode())
+        """Of the content of some of its pictures and how they are decoded, in hexadecimal."""
+        digest = hashlib.sha1(repr((self.size, RULES)).encode())
         for index in indices:
             digest.update(hashlib.sha1(self.encoded(index)).digest())
         return digest.hexdigest()
@@ -80,7 +80,7 @@ class Prepared(Collection):
 
 
 class Folder(Collection):
-    """Those below a folder, sorted by their paths."""
+    """Those below a folder, sorted by their paths, as prepare_data.py decodes them."""
 
     def __init__(self, path):
         self.path, self.files = str(path), find_pictures(path)
@@ -91,9 +91,11 @@ class Folder(Collection):
 
     def opened(self, index):
         try:
-            return Image.open(self.files[index]).convert("RGB")
+            with open_picture(self.files[index], self.files[index]) as picture:
+                return to_rgb(picture, "white").picture
         except Exception as error:  # a broken file makes Pillow raise nearly anything
-            raise DataError(f"{self.files[index]} is unusable ({error}): remove it") from error
+            text = error_text(error)
+            raise DataError(f"{self.files[index]} is unusable ({text}): remove it") from error
 
     def encoded(self, index):
         return Path(self.files[index]).read_bytes()

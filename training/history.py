@@ -12,8 +12,7 @@ import pickletools
 import re
 from pathlib import Path
 
-from PIL import Image
-
+from data.choice import open_picture
 from training.schedule import Config
 
 ROLLING = "rolling.model"  # the run since its last checkpoint, where that is long ago
@@ -134,7 +133,7 @@ class History:
         if path.stat().st_size == 0:
             return True
         if path.suffix == ".png":
-            with contextlib.suppress(Exception), Image.open(path) as picture:
+            with contextlib.suppress(Exception), open_picture(path, "", ["PNG"]) as picture:
                 return MARK.items() <= picture.info.items()
             return False
         header = header_of(path)

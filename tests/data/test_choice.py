@@ -2,16 +2,28 @@
 
 import io
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
-from oddities import saved, slope
-from PIL import Image, UnidentifiedImageError
+from oddities import chunk, saved, slope
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from preparing import about, folder, picture, records, run  # noqa: F401
 
-from data.choice import FIRST_EXTENSIONS, Choice, find_pictures, formats, open_picture
+from backend import machine
+from data.choice import (
+    FIRST_EXTENSIONS,
+    Choice,
+    error_text,
+    find_pictures,
+    formats,
+    open_picture,
+    set_limits,
+)
 
 
 def touch(folder, *names):
@@ -138,6 +150,70 @@ def test_what_starts_programs_is_never_opened(name):
     assert Choice().takes(name) == (name == "a.png")
     with pytest.raises(UnidentifiedImageError):
         open_picture(io.BytesIO(eps), name)
+
+
+def large_png(width, height, extra=b""):
+    """A grey PNG, black."""
+    header = struct.pack(">LLBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compressobj(1)
+    content = b"".join(rows.compress(bytes(width + 1)) for _ in range(height)) + rows.flush()
+    chunks = chunk(b"IHDR", header), extra, chunk(b"IDAT", content), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    """limits(memory): those that are set with so many bytes of memory."""
+
+    def set_anew(memory):
+        monkeypatch.setattr(machine, "memory", lambda: memory)
+        set_limits.cache_clear()
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    for name in ("MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY"):
+        monkeypatch.setattr(PngImagePlugin, name, getattr(PngImagePlugin, name))
+    yield set_anew
+    set_limits.cache_clear()
+
+
+def test_limits_are_set_by_memory(limits):
+    """Where nothing tells the memory or it is small, those of Pillow's own are still exceeded."""
+    for memory, pixels in ((None, 2**28), (2**30, 2**28), (2**36, 2**30)):
+        limits(memory)
+        for width, taken in ((pixels // 2**10, True), (pixels // 2**10 + 1, False)):
+            head = large_png(width, 1)[:29].replace(struct.pack(">L", 1), struct.pack(">L", 2**10))
+            head += struct.pack(">L", zlib.crc32(head[12:])) + chunk(b"IDAT", b"")
+            if taken:
+                assert open_picture(io.BytesIO(head), "a.png").size == (width, 2**10)
+                continue
+            with pytest.raises(Image.DecompressionBombError) as error:
+                open_picture(io.BytesIO(head), "a.png")
+            text = error_text(error.value)
+            assert f"({width * 2**10} pixels)" in text and "memory" in text and "shrink" in text
+
+
+def test_an_own_large_scan_is_taken(tmp_path, folder, run, recwarn):
+    """182 million pixels: more than Pillow takes by itself."""
+    (folder / "good.png").write_bytes(large_png(14000, 13000))
+    code, stdout, stderr = run(folder, "--sizes", "8")
+    assert code == 0 and stdout.startswith("1 pictures at 8 px") and stderr == ""
+    with open_picture(str(folder / "good.png"), "good.png") as picture:
+        assert picture.size == (14000, 13000)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt", b"tEXt"])
+def test_long_texts_beside_the_pixels_cost_no_picture(kind):
+    """3 MB: Pillow's own limit for what is compressed is 1 MiB."""
+    text = b"a" * 3_000_000
+    content = {
+        b"iCCP": b"profile\0\0" + zlib.compress(text),
+        b"zTXt": b"comment\0\0" + zlib.compress(text),
+        b"iTXt": b"comment\0\1\0\0\0" + zlib.compress(text),
+        b"tEXt": b"comment\0" + text,
+    }[kind]
+    with open_picture(io.BytesIO(large_png(8, 8, chunk(kind, content))), "a.png") as picture:
+        assert np.asarray(picture).shape == (8, 8)
 
 
 def test_a_plugin_brings_its_extensions(tmp_path, monkeypatch):

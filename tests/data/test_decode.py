@@ -120,6 +120,61 @@ def test_colour_of_16_bits():
     assert (image[:, :4] == 0).all() and (image[:, 4:] == (1, 2, 3)).all()
 
 
+def grey_tiff(bits, content, signed=False):
+    """A TIFF of 8 x 8 greys of these bits, uncompressed."""
+    fields = {256: 8, 257: 8, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 8, 279: len(content)}
+    fields[339] = 2 if signed else 1
+    entries = b"".join(struct.pack("<HHLL", tag, 4, 1, fields[tag]) for tag in sorted(fields))
+    place = struct.pack("<L", 8 + len(content))
+    return b"II*\0" + place + content + struct.pack("<H", len(fields)) + entries + bytes(4)
+
+
+def packed_12_bits(values):
+    bits = (values.reshape(-1, 1) >> np.arange(12)[::-1]) & 1
+    return np.packbits(bits.astype("uint8").reshape(-1)).tobytes()
+
+
+def plain(values, most):
+    return b"P2 8 8 %d\n" % most + b" ".join(b"%d" % v for v in values.reshape(-1))
+
+
+@pytest.mark.parametrize("light", [1.0, 0.25, 0.003], ids=str)
+@pytest.mark.parametrize(
+    "name, most, made",
+    [
+        ("raw.pgm", 65535, lambda v: b"P5 8 8 65535\n" + v.astype(">u2").tobytes()),
+        ("raw.pgm", 1023, lambda v: b"P5 8 8 1023\n" + v.astype(">u2").tobytes()),
+        ("raw.pgm", 300, lambda v: b"P5 8 8 300\n" + v.astype(">u2").tobytes()),
+        ("raw.pgm", 15, lambda v: b"P5 8 8 15\n" + v.astype("u1").tobytes()),
+        ("plain.pgm", 65535, lambda v: plain(v, 65535)),
+        ("plain.pgm", 4095, lambda v: plain(v, 4095)),
+        ("colour.ppm", 4095, lambda v: b"P6 8 8 4095\n" + v.repeat(3).astype(">u2").tobytes()),
+        ("x.png", 65535, lambda v: saved(Image.fromarray(v.astype("uint16")), "PNG")),
+        ("x.jp2", 65535, lambda v: saved(Image.fromarray(v.astype("uint16")), "JPEG2000")),
+        ("x.im", 65535, lambda v: saved(Image.fromarray(v.astype("uint16")), "IM")),
+        ("16.tif", 65535, lambda v: grey_tiff(16, v.astype("<u2").tobytes())),
+        ("signed.tif", 32767, lambda v: grey_tiff(16, v.astype("<i2").tobytes(), signed=True)),
+        ("12.tif", 4095, lambda v: grey_tiff(12, packed_12_bits(v))),
+    ],
+)
+def test_greys_count_by_the_maximum_that_the_format_states(name, most, made, light):
+    """However dark the whole picture is, and whatever maximum its format has."""
+    values = np.linspace(0, most * light, 64).astype("int64").reshape(8, 8)
+    found = pixels(made(values), name)
+    assert np.abs(found - (values * (255 / most))[..., None]).max() <= 1
+    assert (found == found[..., :1]).all()
+
+
+def test_greys_of_32_bits_and_of_earlier_rules_are_as_they_were():
+    dark = np.arange(64).reshape(8, 8)
+    assert np.array_equal(pixels(grey_tiff(32, dark.astype("<u4").tobytes()))[..., 0], dark)
+    twelve = grey_tiff(12, packed_12_bits(dark * 65))
+    assert np.array_equal(pixels(twelve, rules=2)[..., 0], dark * 65 >> 8)
+    pgm = b"P5 8 8 65535\n" + dark.astype(">u2").tobytes()
+    for rules in (1, 2):
+        assert np.array_equal(pixels(pgm, "x.pgm", rules=rules)[..., 0], dark)
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_tiff_of_16_bits_in_either_order_is_turned(order):
     values = np.arange(8 * 6).reshape(6, 8) * 1365
@@ -221,7 +276,7 @@ def test_a_profile_is_converted_to_srgb(kind):
     content = saved(colours(), kind, icc_profile=swapped_profile(), **options)
     expected = np.asarray(colours())[..., [1, 0, 2]]
     assert np.abs(pixels(content) - expected).max() <= 2
-    assert np.array_equal(pixels(content, use_profile=False), colours())
+    assert np.array_equal(pixels(content, rules=1), colours())
 
 
 def test_a_profile_of_transparent_colours_leaves_the_background_alone():

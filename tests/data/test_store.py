@@ -5,11 +5,13 @@ import io
 import json
 import os
 import re
+import zlib
 from contextlib import closing
 
 import lmdb
 import numpy as np
 import pytest
+from oddities import saved, swapped_profile
 from PIL import Image
 
 from data import archives, store
@@ -121,6 +123,75 @@ def test_broken_records_are_named(tmp_path):
         for index in range(2):
             with pytest.raises(store.DataError, match=f"8-0000{index} .*prepare"):
                 pictures.read(index, 8)
+
+
+# Pictures of others
+
+
+def odd_pictures(side=16):
+    """{name: (encoded, uint8 (side, side, 3) that a person sees)}"""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (side, side), dtype="uint8")
+    colours = rng.integers(0, 256, (side, side, 3), dtype="uint8")
+    alpha = np.where(np.indices((side, side))[1] < side // 2, 0, 255).astype("uint8")
+    clear = np.dstack([colours, alpha])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    swapped = colours[..., [1, 0, 2]]
+    return {
+        "deep.png": (saved(Image.fromarray(grey.astype("uint16") * 257), "PNG"), grey),
+        "clear.png": (saved(Image.fromarray(clear), "PNG"), np.where(clear[..., 3:], colours, 255)),
+        "turned.png": (saved(Image.fromarray(colours), "PNG", exif=turned), np.rot90(colours, -1)),
+        "swapped.png": (
+            saved(Image.fromarray(colours), "PNG", icc_profile=swapped_profile()),
+            swapped,
+        ),
+    }
+
+
+def expected_pixels(seen):
+    return np.repeat(seen[..., None], 3, axis=2) if seen.ndim == 2 else seen
+
+
+@pytest.mark.parametrize("name", odd_pictures())
+def test_pictures_of_others_are_decoded_as_prepare_data_does(tmp_path, name):
+    content, seen = odd_pictures()[name]
+    (tmp_path / "tree" / "16").mkdir(parents=True)
+    (tmp_path / "tree" / "16" / name).write_bytes(content)
+    write_records(tmp_path / "lmdb", {b"length": b"1", b"16-00000": content})
+    for form in ("tree", "lmdb"):
+        with closing(store.open_pictures(tmp_path / form)) as pictures:
+            found = np.asarray(pictures.read(0, 16)).astype(int)
+        assert np.abs(found - expected_pixels(seen)).max() <= (2 if "swapped" in name else 0)
+
+
+def test_records_of_ours_are_read_as_they_were_written(tmp_path):
+    """Earlier versions left profiles in them, of colours that were converted or not to be."""
+    about = json.dumps({"writer": store.WRITER, "complete": True}).encode()
+    image = picture(16)
+    for i, profile in enumerate((swapped_profile(), b"x" * 1_800_000)):
+        content = saved(image, "PNG", icc_profile=profile)
+        records = {b"length": b"1", b"about": about, b"16-00000": content}
+        write_records(tmp_path / str(i), records)
+        with closing(store.open_pictures(tmp_path / str(i))) as pictures:
+            assert np.array_equal(pictures.read(0, 16), image)
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_what_is_no_picture_of_its_size_is_not_decoded(tmp_path, ours, monkeypatch):
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n"
+    huge = bytearray(saved(picture(16), "PNG"))
+    huge[16:24] = (16000).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(bytes(huge[12:29])).to_bytes(4, "big")
+    records = {b"length": b"2", b"16-00000": eps, b"16-00001": bytes(huge)}
+    if ours:
+        records[b"about"] = json.dumps({"writer": store.WRITER, "complete": True}).encode()
+    write_records(tmp_path / "set", records)
+    monkeypatch.setattr(Image.core, "new", None)  # no pixels
+    with closing(store.open_pictures(tmp_path / "set")) as pictures:
+        for index, words in enumerate(("no picture of a known format", "16000 x 16000 pixels")):
+            with pytest.raises(store.DataError, match=f"16-0000{index} .*{words}.*prepare"):
+                pictures.read(index, 16)
 
 
 # Trees
