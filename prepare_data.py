@@ -41,6 +41,7 @@ from data.sources import Digits, open_source
 from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
+from training import signals
 
 DEFAULT_SIZES = SIZES[1:]  # the paper and the original begin at 8
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
@@ -361,10 +362,10 @@ def interrupt(number, frame):
 def attempt(args):
     """Prepares. Returns the exit code; every failure gets one sentence."""
     out = args.folders or args.out
-    previous = signal.signal(signal.SIGINT, interrupt)
     try:
-        check_usage(args)
-        return prepare(args)
+        with signals.handled(interrupt, [signal.SIGINT]):
+            check_usage(args)
+            return prepare(args)
     except UsageError as error:
         parser().error(str(error))
     except KeyboardInterrupt:
@@ -378,8 +379,6 @@ def attempt(args):
     except (OSError, lmdb.Error) as error:  # a full disk, a folder that may not be read
         problem = f"Cannot make {out} from {args.path}: {error_text(error)}{free_space(out)}"
         print(f"{problem}. When that is mended, go on with --resume.", file=sys.stderr)
-    finally:
-        signal.signal(signal.SIGINT, previous)
     return 1
 
 

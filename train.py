@@ -5,8 +5,8 @@
     mpirun -np 2 python train.py lmdb           # two processes, each with half of every batch
 
 Writes log.jsonl, sample/{iteration}.png every 100 iterations and at the end, checkpoint/
-{iteration}.model every 10,000, at the end and on Ctrl-C, SIGTERM or SIGHUP, checkpoint/train_step-
-{s}.model when a stage ends.
+{iteration}.model every 10,000, at the end and when a signal ends it (docs/resume.md), checkpoint/
+train_step-{s}.model when a stage ends.
 
 Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and but for minibatch
 stddev, which each takes over its own part of a batch. Only the first writes.
@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from backend import device, terminal
 from backend.disk import locked
-from backend.terminal import UsageError
+from backend.terminal import CompilerError, UsageError
 from data.batches import batches
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
@@ -102,15 +102,16 @@ def train_iteration(run, phase, real):
     mix = config.mixing and step > 0 and rng.random() < MIXING_PROBABILITY
     eps = rng.random((n, 1, 1, 1), dtype="float32")
 
-    latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step, config.noise_maps)
-    d_losses = run.discriminator_step(
-        phase, real, own_part(latents), crossover, own_part(noise), *own_part([eps])
-    )
-    latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step, config.noise_maps)
-    g_loss = run.generator_step(phase, own_part(latents), crossover, own_part(noise))
-    run.average_generator(n)
+    latents, d_crossover = draw_latents(rng, config, n, step, mix)
+    d_noise = draw_noise(rng, n, step, config.noise_maps)
+    g_latents, g_crossover = draw_latents(rng, config, n, step, mix)
+    g_noise = draw_noise(rng, n, step, config.noise_maps)
+    with run.whole_iteration(phase, g_crossover):
+        d_losses = run.discriminator_step(
+            phase, real, own_part(latents), d_crossover, own_part(d_noise), *own_part([eps])
+        )
+        g_loss = run.generator_step(phase, own_part(g_latents), g_crossover, own_part(g_noise))
+        run.average_generator(n)
     run.finish_iteration(n)
     return (*d_losses, g_loss)
 
@@ -239,6 +240,25 @@ def fetched(data):
         return None, e
 
 
+@contextlib.contextmanager
+def saved_if_not_compiled(run, phase, trained, output: Output):
+    """For an iteration of `phase` after one of `trained`, None before the first. Where a compiler
+    fails or is killed the run is saved as it was after the last iteration that is whole. Raises
+    CompilerError.
+    """
+    before = run.iteration
+    try:
+        with terminal.compiling():
+            yield
+    except CompilerError as e:
+        trained = trained if run.iteration == before else phase
+        if trained is None or device.rank():
+            raise
+        path = output.history.place(output.folder / f"checkpoint/{run.iteration:06d}.model")
+        run.save(path, trained.alpha, trained.size)
+        raise CompilerError(f"{e}; saved {path}") from None
+
+
 def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
     """Iterates up to `max_iters` from where the run is, or until a signal is in `caught`. Returns
     it, or 0.
@@ -264,8 +284,8 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
             stopped = next((s for s, is_heard in zip(ending, heard) if is_heard), 0)
             if broken or (stopped and phase):
                 break
-            phase = phase_at(config, run.images_seen)
-            with signals.held_back():
+            phase, trained = phase_at(config, run.images_seen), phase
+            with signals.held_back(), saved_if_not_compiled(run, phase, trained, output):
                 losses = train_iteration(run, phase, real)
                 progress.report(run, phase, losses)
                 if output.measure:
@@ -324,8 +344,7 @@ def run_in(args, folder: Path) -> int:
         return 0
     request = requested(args)
     with closing(open_pictures(args.path)) as pictures:
-        with signals.unknown_to_workers():
-            run, source = new_run(args, folder, pictures)
+        run, source = new_run(args, folder, pictures)
         print(json.dumps(run.config.saved()))
         run.pictures = pictures.length
         if device.rank() == 0:

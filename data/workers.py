@@ -12,7 +12,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 
-from backend.device import keep_freed_memory
+from backend.machine import keep_freed_memory
 from data.encode import encode
 from data.prefetch import in_order
 from data.reading import SourceGone, error_text
