@@ -10,7 +10,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 # Jittor ends the program at one and swallows the next; JPY_PARENT_PID keeps it from SIGINT alone
-HANDLED = signal.SIGCHLD, signal.SIGQUIT, signal.SIGINT
+HANDLED = ("SIGCHLD", "SIGQUIT", "SIGINT")
 
 
 class Action(ctypes.Structure):
@@ -67,7 +67,7 @@ def loading():
     load_core = getattr(jittor_utils, "try_import_jit_utils_core", None)
 
     def load_core_quietly(*args):  # with the core come the handlers
-        with handlers_kept(HANDLED):
+        with handlers_kept([getattr(signal, name) for name in HANDLED]):
             load_core(*args)
 
     jittor_utils.Pool, jittor_utils.try_import_jit_utils_core = Pool, load_core_quietly
