@@ -22,12 +22,13 @@ import os
 import time
 import webbrowser
 
-from backend import children, device, terminal
+from backend import device, terminal
 from backend.terminal import UsageError, UserError, number
 from data.sizes import image_size
 from training import signals
 
 OLDEST = (3, 10)  # of the Pythons that Gradio takes
+NOT_SHARED = "--share: Gradio gave no address, so that only the one above is there"
 SWEEP_EVERY, NAP = 5.0, 0.2  # seconds
 
 
@@ -53,6 +54,8 @@ def is_loopback(host: str) -> bool:
 def check_usage(args) -> None:
     if not is_loopback(args.host) and not args.password:
         raise UsageError(f"--host {args.host} lets others in: give a --password too")
+    if args.share and not args.password:
+        raise UsageError("--share lets others in: give a --password too")
     if not Path(args.ckpt).exists():  # a mistake shows before Jittor loads
         raise UserError(f"{args.ckpt}: no such file: name a checkpoint, or a folder of them")
 
@@ -93,10 +96,8 @@ def explore(args) -> int:
     from explorer.worker import Worker
 
     studio, worker = Studio(args.ckpt, command_options(args)), Worker()
-    with signals.unknown_to_workers():  # who would end at Ctrl-C, and this with them
-        first = worker.submit(lambda _: studio.checkpoint(studio.first, say=print), "first")
-        checkpoint = first.result()
-    children.let_stop()
+    first = worker.submit(lambda _: studio.checkpoint(studio.first, say=print), "first")
+    checkpoint = first.result()
     shelf = Shelf(RESULTS)
     os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder)  # what it keeps, uploads too
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -106,11 +107,13 @@ def explore(args) -> int:
 
         app = page.build(Desk(studio, worker, shelf), checkpoint)
         try:
-            address = page.serve(app, args.host, args.port, args.password)
+            address, public = page.serve(app, args.host, args.port, args.password, args.share)
         except OSError:  # Gradio's own is longer
             place = f"--host {args.host} --port {args.port or '(7860 or later)'}"
             raise UserError(f"{place} is taken, or not this machine's: choose another") from None
         print(f"open {address} (Ctrl-C ends this)", flush=True)
+        if args.share:
+            print(f"shared at {public}" if public else NOT_SHARED, flush=True)
         if not args.no_browser:
             open_browser(address)
         number_ = wait_for_end(shelf)
@@ -136,6 +139,8 @@ def parser() -> argparse.ArgumentParser:
     text = "port, 1 to 65535 (default the first free one from 7860 on)"
     p.add_argument("--port", type=number(int, 1, 65535), help=text)
     p.add_argument("--password", metavar="WORD", help="asked for before the page is shown")
+    text = "also through Gradio's servers, at an address for anybody, with --password (for a week)"
+    p.add_argument("--share", action="store_true", help=text)
     p.add_argument("--no_browser", action="store_true", help="print the address only")
     device.add_options(p)
     return p

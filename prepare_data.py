@@ -46,6 +46,7 @@ from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 from formats.lmdbs import needs_another_disk, obstacle
+from training import signals
 from training.beginning import check_alone, check_folder
 
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
@@ -367,10 +368,10 @@ def interrupt(number, frame):
 def attempt(args):
     """Prepares. Returns the exit code; every failure gets one sentence."""
     out = args.folders or args.out
-    previous = signal.signal(signal.SIGINT, interrupt)
     try:
-        check_usage(args)
-        return prepare(args)
+        with signals.handled(interrupt, [signal.SIGINT]):
+            check_usage(args)
+            return prepare(args)
     except UsageError as error:
         parser().error(str(error))
     except KeyboardInterrupt:
@@ -386,8 +387,6 @@ def attempt(args):
         if needs_another_disk(error):
             why = obstacle(error)
         print(f"Cannot make {out} from {args.path}: {why}.", file=sys.stderr)
-    finally:
-        signal.signal(signal.SIGINT, previous)
     return 1
 
 

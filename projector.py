@@ -65,11 +65,10 @@ def projector(args) -> int:
     names = output_names(options.paths, results_folder(options))
     check_places(options, names)
     weights = lpips_weights(options)
-    with signals.unknown_to_workers():
-        network = open_network(options)
-        from quality.lpips import load_lpips  # imports Jittor, for the device chosen above
+    network = open_network(options)
+    from quality.lpips import load_lpips  # imports Jittor, for the device chosen above
 
-        lpips, options = load_lpips(weights), with_network(options, network)
+    lpips, options = load_lpips(weights), with_network(options, network)
     for path in options.paths:  # what is wrong with one shows before the first is searched for
         read_target(path, options.size)
     with Bar(total=len(names) * options.step, unit="img") as bar, signals.noted() as caught:

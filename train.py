@@ -5,8 +5,9 @@
     mpirun -np 2 python train.py lmdb           # two processes, each with half of every batch
 
 Writes log.jsonl, sample/{iteration}.png every 100 iterations and at the end, checkpoint/
-{iteration}.model every 10,000, at the end and on Ctrl-C, SIGTERM or SIGHUP, checkpoint/train_step-
-{s}.model when a stage ends, and checkpoint/rolling.model when none of these was due for 30 minutes.
+{iteration}.model every 10,000, at the end and when a signal ends it (docs/resume.md), checkpoint/
+train_step-{s}.model when a stage ends, and checkpoint/rolling.model when none of these was due for
+30 minutes.
 
 Under mpirun (OpenMPI) the processes follow the run of one, up to rounding and but for minibatch
 stddev, which each takes over its own part of a batch. Only the first writes.
@@ -22,9 +23,7 @@ import argparse
 import contextlib
 import functools
 import json
-import os
 import signal
-import time
 import traceback
 from contextlib import closing
 from typing import NamedTuple, Optional
@@ -32,9 +31,8 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from backend import device, terminal
-from backend.bar import Bar
 from backend.disk import locked
-from backend.terminal import UsageError
+from backend.terminal import CompilerError, UsageError
 from data.batches import batches
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
@@ -53,10 +51,10 @@ from training.folder import (
 )
 from training.history import MARK, ROLLING, History
 from training.options import configuration, run_parser
+from training.progress import Clock, Progress, values_of
 from training.resume import check_growth, continued_run, find_checkpoints, is_complete
-from training.schedule import Config, ends_stage, images_at, phase_at
+from training.schedule import Config, ends_stage, phase_at
 
-LOG_EVERY = 10
 SAMPLE_EVERY = 100  # unless --sample_every says otherwise
 SAMPLE_GRID = {512: (8, 4), 1024: (4, 2)}  # columns, rows; else 10 x 5
 SAMPLE_STREAM = 3  # dataset.py has 1 and 2
@@ -106,15 +104,16 @@ def train_iteration(run, phase, real):
     mix = config.mixing and step > 0 and rng.random() < MIXING_PROBABILITY
     eps = rng.random((n, 1, 1, 1), dtype="float32")
 
-    latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step, config.noise_maps)
-    d_losses = run.discriminator_step(
-        phase, real, own_part(latents), crossover, own_part(noise), *own_part([eps])
-    )
-    latents, crossover = draw_latents(rng, config, n, step, mix)
-    noise = draw_noise(rng, n, step, config.noise_maps)
-    g_loss = run.generator_step(phase, own_part(latents), crossover, own_part(noise))
-    run.average_generator(n)
+    latents, d_crossover = draw_latents(rng, config, n, step, mix)
+    d_noise = draw_noise(rng, n, step, config.noise_maps)
+    g_latents, g_crossover = draw_latents(rng, config, n, step, mix)
+    g_noise = draw_noise(rng, n, step, config.noise_maps)
+    with run.whole_iteration(phase, g_crossover):
+        d_losses = run.discriminator_step(
+            phase, real, own_part(latents), d_crossover, own_part(d_noise), *own_part([eps])
+        )
+        g_loss = run.generator_step(phase, own_part(g_latents), g_crossover, own_part(g_noise))
+        run.average_generator(n)
     run.finish_iteration(n)
     return (*d_losses, g_loss)
 
@@ -131,91 +130,6 @@ def save_sample(run, phase, path) -> None:
     check_finite({path.name: images}, run.iteration)
     with writing(path):
         save_grid(images, path, n_col, MARK)
-
-
-def values_of(run, losses) -> dict:
-    """The losses of train_iteration as numbers, means over all processes. Raises DivergedError."""
-    from operators.processes import averaged  # imports Jittor
-
-    names = ("d_real", "d_fake", "penalty", "g")
-    values = {name: x.item() for name, x in zip(names, averaged(losses))}
-    check_finite(values, run.iteration)
-    return values
-
-
-def log_line(run, phase, losses, seconds: float, speed: float) -> dict:
-    """What log.jsonl records of an iteration. Raises DivergedError."""
-    return {
-        "iteration": run.iteration,
-        "images": run.images_seen,
-        "size": phase.size,
-        "alpha": round(phase.alpha, 5),
-        "lr": phase.lr,
-        "batch": phase.batch,
-        **values_of(run, losses),
-        "images_per_second": round(speed, 2),
-        "seconds": round(seconds, 1),
-    }
-
-
-class Progress:
-    """The bar on the terminal and log.jsonl. A context manager."""
-
-    def __init__(self, run, output: Output, max_iters: int):
-        first = device.rank() == 0
-        self.path = output.folder / "log.jsonl" if first else os.devnull
-        self.log = open(self.path, "a", encoding="utf-8")
-        start = {"config": run.config.saved(), "from": run.iteration}
-        output.history.starts.append({**start, "pictures": run.pictures})
-        self.write(output.history.starts[-1])
-        self.started = self.marked = time.time()
-        self.marked_images = run.images_seen
-        total = images_at(run.config, max_iters)
-        self.bar = Bar(
-            total=total,
-            initial=run.images_seen,
-            unit="img",
-            smoothing=0.1,
-            mininterval=1,
-            disable=None if first else True,
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.bar.close()
-        self.log.close()
-
-    def write(self, line: dict) -> None:
-        with writing(self.path):
-            self.log.write(json.dumps(line) + "\n")
-            self.log.flush()
-
-    def report(self, run, phase, losses) -> None:
-        """After an iteration: its images, and its losses every LOG_EVERY iterations."""
-        if run.iteration % LOG_EVERY == 0:
-            now = time.time()
-            speed = (run.images_seen - self.marked_images) / (now - self.marked)
-            self.marked, self.marked_images = now, run.images_seen
-            line = log_line(run, phase, losses, now - self.started, speed)
-            self.write(line)
-            self.bar.set_description(describe(line), refresh=False)
-        self.bar.update(phase.batch)
-
-
-class Clock:
-    """How long the last checkpoint is ago. minutes: until `is_due`, 0 for never."""
-
-    def __init__(self, minutes: float):
-        self.seconds, self.started = 60 * minutes, time.monotonic()
-
-    def is_due(self) -> bool:
-        return 0 < self.seconds <= time.monotonic() - self.started
-
-    def restart(self, saved) -> None:
-        """Where a checkpoint was saved."""
-        self.started = time.monotonic() if saved else self.started
 
 
 def save(run, phase, losses, output: Output, names) -> list:
@@ -259,6 +173,25 @@ def fetched(data):
         return None, e
 
 
+@contextlib.contextmanager
+def saved_if_not_compiled(run, phase, trained, output: Output):
+    """For an iteration of `phase` after one of `trained`, None before the first. Where a compiler
+    fails or is killed the run is saved as it was after the last iteration that is whole. Raises
+    CompilerError.
+    """
+    before = run.iteration
+    try:
+        with terminal.compiling():
+            yield
+    except CompilerError as e:
+        trained = trained if run.iteration == before else phase
+        if trained is None or device.rank():
+            raise
+        path = output.history.place(output.folder / f"checkpoint/{run.iteration:06d}.model")
+        run.save(path, trained.alpha, trained.size)
+        raise CompilerError(f"{e}; saved {path}") from None
+
+
 def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
     """Iterates up to `max_iters` from where the run is, or until a signal is in `caught`. Returns
     it, or 0.
@@ -289,7 +222,8 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
             with signals.held_back():
                 if due and phase:
                     clock.restart(save(run, phase, losses, output, [ROLLING]))
-                phase = phase_at(config, run.images_seen)
+            phase, trained = phase_at(config, run.images_seen), phase
+            with signals.held_back(), saved_if_not_compiled(run, phase, trained, output):
                 losses = train_iteration(run, phase, real)
                 progress.report(run, phase, losses)
                 if output.measure:
@@ -305,15 +239,6 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
     if broken:
         raise error or DataError("stopped, for another process cannot read a picture")
     return stopped
-
-
-def describe(line: dict) -> str:
-    """The progress bar's text, as the original words it."""
-    d = line["d_real"] + line["d_fake"]
-    return (
-        f"Size: {line['size']}; G: {line['g']:.3f}; D: {d:.3f}; Grad: {line['penalty']:.3f}; "
-        f"Alpha: {line['alpha']:.3f}"
-    )
 
 
 def check_order_of_sums(args, cuda: bool) -> None:
@@ -370,8 +295,7 @@ def run_in(args, folder: Path) -> int:
         return 0
     request = requested(args)
     with closing(open_pictures(args.path)) as pictures:
-        with signals.unknown_to_workers():
-            run, source = new_run(args, folder, pictures)
+        run, source = new_run(args, folder, pictures)
         print(json.dumps(run.config.saved()))
         run.pictures = pictures.length
         if device.rank() == 0:

@@ -10,7 +10,6 @@ the first `import jittor`:
 `python -m backend.device` reports what it finds on this machine and what it would choose.
 """
 
-import ctypes
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
 from backend import cuda_home, jittor_home, machine
+from backend.begun import Begun
 from backend.cuda_home import Cuda, Unusable, ask
 from backend.disk import our_cache
 from backend.jittor_home import DeviceError, jittor_cache
@@ -236,32 +236,24 @@ def local_ranks() -> int:
     return int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", ranks()))
 
 
-def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed.
-
-    oneDNN allocates and frees megabytes around every layer. Fetched from the system anew each time,
-    page by page, they make an iteration up to three times slower.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # another C library
-        return
-    mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, its largest value
-    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
-def load(choice="auto", say=None, precision="float32", threads: Optional[int] = None):
+def load(choice="auto", say=None, precision=None, threads: Optional[int] = None):
     """Imports Jittor (the first time) for the device chosen and returns the module.
 
     `choice` is "auto" (CUDA if it works, else the CPU; leaves an earlier choice as it is), "cpu" or
     "cuda". `say` is called with one line that tells what was chosen. `precision` of the products in
-    convolutions and the number of `threads` on the CPU count the first time; the rest is float32
-    always. Raises DeviceError.
+    convolutions (None: float32, or what it was) and the number of `threads` on the CPU are chosen
+    the first time; the rest is float32 always. Raises DeviceError, for another choice later too.
     """
-    fresh = "jittor" not in sys.modules
-    text, reason = prepare_environment(choice, precision, threads) if fresh else ("", "")
-    keep_freed_memory()
-    jt = jittor_home.load("cuda" if text else "cpu", say) if fresh else sys.modules["jittor"]
+    fresh, before, text, reason = "jittor" not in sys.modules, dict(os.environ), "", ""
+    if fresh:
+        text, reason = prepare_environment(choice, precision or "float32", threads)
+        jt = jittor_home.load("cuda" if text else "cpu", say)
+    else:
+        jt = sys.modules["jittor"]
+        if hasattr(jt, "begun"):
+            jt.begun.check(choice, precision, threads)
+            jt.begun.set_environment()
+    machine.keep_freed_memory()
 
     if not jt.has_cuda:
         reason = reason or "Jittor was built without CUDA"
@@ -275,6 +267,9 @@ def load(choice="auto", say=None, precision="float32", threads: Optional[int] = 
         jt.flags.use_cuda, reason = 0, problem
         if choice == "cuda":
             raise DeviceError(f"--device cuda: {problem}")
+    if fresh:
+        used = "cuda" if jt.flags.use_cuda else "cpu"
+        jt.begun = Begun(used, precision or "float32", machine.threads(), before, dict(os.environ))
     if say:
         say(describe(jt, text, reason))
     return jt

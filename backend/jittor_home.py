@@ -15,13 +15,15 @@ import shutil
 import subprocess
 import sys
 import warnings
+from concurrent.futures import BrokenExecutor
 from importlib import metadata, util
 from pathlib import Path
 from typing import Callable, Dict, Optional
 
+from backend import children
 from backend.disk import home, made_once, our_cache, reason
 from backend.jittor_edits import EDITS
-from backend.terminal import Line, UsageError
+from backend.terminal import STARTED_AGAIN, Line, StartAgain, UsageError
 
 KNOWN = (1, 3, 11)  # newer ones are taken as they are where their text is another
 
@@ -33,10 +35,19 @@ BUILD_MODULE_THERE = "jittor_utils/stylegan_build.py"
 SETTINGS = "cc_flags kernel_flags nvcc_path nvcc_flags python_config_path debug enable_lto".split()
 
 PROGRESS = "stylegan_progress"  # in the environment: where Jittor's build writes how far it is
-STARTED_AGAIN = "STYLEGAN_STARTED_AGAIN"  # in the environment of a command that runs anew
 
 # Jittor ends the process when it has rebuilt what it had loaded. argv: mark, sys.path
-BUILD = "import sys; sys.path[:] = sys.argv[2:]; import jittor; open(sys.argv[1], 'w').close()"
+BUILD = """
+import sys
+sys.path[:] = sys.argv[2:]
+from backend import children
+try:
+    with children.loading():
+        import jittor
+except Exception as e:
+    sys.exit(f"{type(e).__name__}: {e}")
+open(sys.argv[1], "w").close()
+"""
 
 
 class DeviceError(UsageError):
@@ -235,18 +246,6 @@ def build(mark: Path) -> None:
     raise DeviceError(f"{why}; its files are in {mark.parent}")
 
 
-def start_again(mark: Path) -> None:
-    """Runs this command anew in this process, once; without the mark Jittor is built before."""
-    if os.environ.pop(STARTED_AGAIN, None):
-        raise DeviceError(f"Jittor rebuilds itself at every start: remove {mark.parent}")
-    os.environ[STARTED_AGAIN] = "1"
-    mark.unlink()
-    command = Path("/proc/self/cmdline").read_bytes().split(b"\0")[:-1]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, command)
-
-
 def load(device: str, say: Optional[Callable[[str], None]] = None):
     """Imports Jittor: our view of it, with a cache for this device, compiled if it is not yet.
 
@@ -258,13 +257,21 @@ def load(device: str, say: Optional[Callable[[str], None]] = None):
             say("Jittor compiles itself on its first use, which takes a minute or two ...")
         build(mark)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), children.loading():
             warnings.simplefilter("ignore")  # of new Pythons, about how its texts are written
             import jittor
+    except BrokenExecutor:
+        raise DeviceError("a process of Jittor's was killed: is there memory enough?") from None
     except (AssertionError, ImportError):
         check_loadable(mark.parent)
         raise
     except SystemExit:  # it has rebuilt what it had loaded, and ends with exit code 0
-        start_again(mark)
+        if os.environ.pop(STARTED_AGAIN, None):
+            text = f"Jittor rebuilds itself at every start: remove {mark.parent}"
+            raise DeviceError(text) from None
+        mark.unlink()  # it is built before it is loaded the next time
+        raise StartAgain(
+            "Jittor has rebuilt itself: start this again, a notebook with a new kernel"
+        ) from None
     os.environ.pop(STARTED_AGAIN, None)
     return jittor

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -22,6 +23,7 @@ LIMITS = re.compile(  # in errors of Python and Jittor: ulimit's, a container's,
     "can't start new thread|Resource temporarily unavailable|[Cc]annot allocate memory|"
     "[Oo]ut of memory|bad_alloc"
 )
+STARTED_AGAIN = "STYLEGAN_STARTED_AGAIN"  # in the environment of a command that runs anew
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -35,6 +37,14 @@ class UsageError(UserError):
     """The same of options: those that contradict each other, a checkpoint or this machine."""
 
     exit_code = 2
+
+
+class StartAgain(UsageError):
+    """What a program does itself: it runs anew, once. In a session that is left to the user."""
+
+
+class CompilerError(UserError):
+    """A compiler of Jittor's failed, which it says itself, or was killed."""
 
 
 class Output:
@@ -139,6 +149,39 @@ def ends_at_interrupt():
         signal.signal(signal.SIGINT, previous)
 
 
+@contextlib.contextmanager
+def environment_kept():
+    """What is set meanwhile in the environment is gone in the end."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def start_again() -> None:
+    """Runs this command anew in this process."""
+    os.environ[STARTED_AGAIN] = "1"
+    command = Path("/proc/self/cmdline").read_bytes().split(b"\0")[:-1]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, command)
+
+
+@contextlib.contextmanager
+def compiling():
+    """CompilerError for Jittor's own error, of several lines."""
+    try:
+        yield
+    except RuntimeError as e:
+        if "Run cmd failed" not in str(e):
+            raise
+        text = "a compiler that Jittor started failed or was killed (is memory or the disk full?)"
+        raise CompilerError(text) from None
+
+
 def check_system() -> None:
     """UsageError on another system than Linux."""
     needed = (os, "sched_getaffinity"), (signal, "SIGHUP"), (signal, "pthread_sigmask")
@@ -165,16 +208,21 @@ def explained(e: OSError) -> str:
 
 def run(script: str, task, parser, argv=None) -> int:
     """Does a script's task: `task(args)`, the options as `parser()` reads them. Returns the exit
-    code: what `task` returns, or that of an error, which gets one sentence.
+    code: what `task` returns, or that of an error, which gets one sentence. argv: None in a
+    program; else it is called in a session, in any thread, which keeps Ctrl-C and environment.
     """
+    program = argv is None
     # Else it makes one for several processes; Python 3.14 then starts a helper that would die of
     # the terminal's signals, and Jittor with it
     tqdm.set_lock(threading.RLock())
-    with output(), ends_at_interrupt():
+    with output(), ends_at_interrupt() if program else environment_kept():
         try:
             check_system()
-            return task(parser().parse_args(argv)) or 0
+            with compiling():
+                return task(parser().parse_args(argv)) or 0
         except UserError as e:
+            if program and isinstance(e, StartAgain):
+                start_again()
             problem, code = e, e.exit_code
         except MemoryError:
             problem, code = "there is not enough memory: smaller batches or sizes take less", 1

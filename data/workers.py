@@ -15,7 +15,7 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 
-from backend.device import keep_freed_memory
+from backend.machine import keep_freed_memory
 from data.choice import error_text
 from data.encode import encode
 from data.reading import SourceGone

@@ -82,16 +82,16 @@ def door(password: str):
     return lambda _, given: hmac.compare_digest(given.encode(), password.encode())
 
 
-def serve(app, host: str, port, password) -> str:
-    """Starts the server, in threads of its own; the address. Raises OSError where it cannot have
-    the port.
+def serve(app, host: str, port, password, share: bool = False) -> tuple:
+    """Starts the server, in threads of its own: (its address, with `share` the one at Gradio's
+    servers or None if they do not give one). Raises OSError where it cannot have the port.
     """
     theme = gr.themes.Base(font=SYSTEM, font_mono=("ui-monospace", "monospace"))
     app.queue(default_concurrency_limit=None, max_size=256)
-    _, address, _ = app.launch(
+    _, *addresses = app.launch(
         server_name=host,
         server_port=port,
-        share=False,
+        share=share,
         inbrowser=False,
         prevent_thread_lock=True,
         quiet=True,
@@ -112,4 +112,4 @@ def serve(app, host: str, port, password) -> str:
         theme=theme,
         css=CSS,
     )
-    return address
+    return tuple(addresses)

@@ -99,13 +99,11 @@ class Worker:
         return job.stopped.is_set()
 
     def work(self) -> None:
-        """What the thread does. It lasts as long as the program: Jittor's processes are killed when
-        the thread that imported it ends, and Jittor then ends the program.
-        """
-        while True:
+        """What the thread does, until the end."""
+        while not self.ending:
             self.run_shorter(LONG + 1)
             with self.changed:
-                self.changed.wait_for(lambda: any(self.waiting))
+                self.changed.wait_for(lambda: self.ending or any(self.waiting))
 
     def end(self, patience: float = 10.0) -> None:
         """Cancels all that waits, stops what runs and waits for it; nothing is taken any more."""
@@ -117,4 +115,5 @@ class Worker:
                 waiting.clear()
             for job in self.running:
                 job.stopped.set()
+            self.changed.notify_all()
             self.changed.wait_for(lambda: not self.running, patience)

@@ -18,6 +18,7 @@ import prepare_data
 import train
 from data.store import WRITER, LmdbWriter
 from operators.convolution import jt
+from training import signals
 from training.checkpoint import read_checkpoint
 from training.parameters import used_parameters
 from training.run import TrainState
@@ -62,7 +63,8 @@ def test_another_seed_is_another_run(lmdb, reference, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "number, lines", [(signal.SIGINT, 1), (signal.SIGTERM, 2), (signal.SIGHUP, 2)]
+    "number, lines",
+    [(signal.SIGINT, 1), *((x, 2) for x in signals.numbers() if x != signal.SIGINT)],
 )
 def test_signal_saves_and_ends(lmdb, tmp_path, number, lines):
     """To the whole group, as a terminal's Ctrl-C: in the first iteration, and later."""

@@ -45,11 +45,12 @@ class Adam:
                 p = self.parameters[name]
                 p.update(jt.array(p.numpy()))
                 self.v[name] = jt.zeros(p.shape).stop_grad()
-            self.steps[name] += 1
         rates = [lr * self.lr_mult[name] for name in names]
-        corrections = [math.sqrt(1 - self.beta2 ** self.steps[name]) for name in names]
+        corrections = [math.sqrt(1 - self.beta2 ** (self.steps[name] + 1)) for name in names]
         p, v = ([x[name] for name in names] for x in (self.parameters, self.v))
         jt.sync(p + v + gradients)
+        for name in names:  # where that fails, nothing has changed
+            self.steps[name] += 1
         if all_float32(p):
             native.adam(p, v, gradients, rates, corrections, self.beta2, self.eps)
         else:
@@ -63,6 +64,20 @@ class Adam:
             v.update(new_v)
             p.update(new_p)
             jt.sync([p, v])
+
+    def copy(self) -> tuple:
+        """For `take_back`: counts, parameters and moments as they are now."""
+        arrays = (
+            {k: np.array(x.numpy()) for k, x in xs.items()} for xs in (self.parameters, self.v)
+        )
+        return (dict(self.steps), *arrays)
+
+    def take_back(self, copy: tuple) -> None:
+        """All steps since the `copy`."""
+        self.steps = copy[0]
+        for variables, arrays in zip((self.parameters, self.v), copy[1:]):
+            for name, x in arrays.items():
+                variables[name].update(jt.array(x))
 
     def state_dict(self) -> dict:
         """Counts and second moments by parameter name, as NumPy arrays."""

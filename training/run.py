@@ -2,6 +2,7 @@
 restored as one.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,22 @@ class TrainState:
         self.iteration = 0
         self.pictures = None  # how many the data set holds
         self.mean_style = None  # as it came with the networks, until they are trained
+        self.compiled = set()  # kinds of iterations that have been
         self.make_grey()
+
+    @contextlib.contextmanager
+    def whole_iteration(self, phase, crossover):
+        """If an iteration fails, which it may where it compiles, it leaves no half of itself."""
+        r1 = self.penalty_weight() > 0
+        variant = phase.step, phase.alpha < 1, phase.batch, crossover, r1
+        copy = None if variant in self.compiled else self.d_optimizer.copy()
+        try:
+            yield
+        except RuntimeError:
+            if copy:
+                self.d_optimizer.take_back(copy)
+            raise
+        self.compiled.add(variant)
 
     def discriminator_step(self, phase, real, latents, crossover, noise, eps=None):
         """One update of the discriminator. real (n, 3, size, size); eps (n, 1, 1, 1) for wgan-gp;

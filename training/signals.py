@@ -1,34 +1,37 @@
-"""What ends a run from outside: Ctrl-C, SIGTERM, and SIGHUP when its terminal closes. Once it
-trains they are noted, and heard between two iterations.
+"""What ends a run from outside: Ctrl-C and Ctrl-\\, SIGTERM, SIGHUP when its terminal closes, and
+those by which clusters announce an end. Once it trains they are noted, and heard between two
+iterations.
 """
 
 import contextlib
 import os
 import signal
+import threading
+
+from backend.children import handlers_kept
 
 
 def numbers() -> tuple:
     """The signals that end a run."""
-    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    terminal = signal.SIGINT, signal.SIGQUIT, signal.SIGHUP
+    return (*terminal, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
 @contextlib.contextmanager
-def unknown_to_workers():
-    """Processes that Jittor forks meanwhile do not hear of the terminal: one that dies of a signal
-    would take this one along, later, unsaved.
+def handled(handler, signals):
+    """Has a function handle signals meanwhile. In another thread than the main one, where Python
+    does not let it, they stay that one's.
     """
-    active = [True]
-
-    def ignore():
-        if active:
-            for s in (signal.SIGINT, signal.SIGHUP):
-                signal.signal(s, signal.SIG_IGN)
-
-    os.register_at_fork(after_in_child=ignore)
-    try:
+    if threading.current_thread() is not threading.main_thread():
         yield
-    finally:
-        active.clear()
+        return
+    with handlers_kept(signals):  # those that are not Python's, which knows None of them
+        previous = {number: signal.signal(number, handler) for number in signals}
+        try:
+            yield
+        finally:
+            for number, before in previous.items():
+                signal.signal(number, signal.SIG_DFL if before is None else before)
 
 
 @contextlib.contextmanager
@@ -38,16 +41,12 @@ def noted():
     ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
 
     def note(number, frame):
-        if os.getpid() != owner:  # a worker that Jittor has started meanwhile: let it go
+        if os.getpid() != owner:  # a process that this one has started meanwhile: let it go
             os._exit(128 + number)
         caught.append(number)
 
-    previous = {s: signal.signal(s, note) for s in numbers() if s not in ignored}
-    try:
+    with handled(note, [number for number in numbers() if number not in ignored]):
         yield caught
-    finally:
-        for s, handler in previous.items():
-            signal.signal(s, handler)
 
 
 def heard(caught: list) -> bool:
@@ -59,7 +58,7 @@ def heard(caught: list) -> bool:
 @contextlib.contextmanager
 def held_back():
     """They wait until the end, for the compilers too that Jittor starts: a Ctrl-C in the terminal
-    would end a compiler, and Jittor with it, unsaved.
+    would end a compiler, and the run with it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers())
     try:

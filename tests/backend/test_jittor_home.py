@@ -223,15 +223,20 @@ def fake(tmp_path):
         text + "os.makedirs(cache_path, exist_ok=True)\n"
     )
 
-    def run(jittor, *arguments, terminal=False):
+    def run(jittor, *arguments, terminal=False, argv=None):
         (tmp_path / "jittor" / "__init__.py").write_text(f"__version__ = '9.0.0'\n{jittor}")
         (tmp_path / "program.py").write_text(
             "import argparse, os, sys\nfrom backend import jittor_home, terminal\n"
+            "def parser():\n"
+            "    p = argparse.ArgumentParser()\n"
+            "    p.add_argument('word', nargs='?')\n"
+            "    p.add_argument('--option', action='store_true')\n"
+            "    return p\n"
             "def task(_):\n"
             "    jt = jittor_home.load('cpu', print)\n"
             "    cache = os.path.basename(jt.jittor_utils.cache_path)\n"
             "    print(jt.__version__, sys.argv[1:], cache)\n"
-            "sys.exit(terminal.run('program', task, argparse.ArgumentParser, []))\n"
+            f"sys.exit(terminal.run('program', task, parser, {argv}))\n"
         )
         command = [sys.executable, str(tmp_path / "program.py"), *arguments]
         environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "cache_name": "default"}
@@ -279,6 +284,14 @@ if "stylegan_progress" in os.environ:
         os.write(int(os.environ["stylegan_progress"]), words.encode())
         time.sleep(0.5)
 """
+
+
+def test_a_session_is_not_run_anew(fake):
+    """In a notebook it would be the kernel."""
+    jittor = "import sys\nif sys.argv[0] != '-c': sys.exit(0)\n"
+    code, lines, stderr = fake(jittor, argv=[])
+    assert code == 2 and len(lines) == 1
+    assert stderr.startswith("program: Jittor has rebuilt itself: start this again")
 
 
 def test_a_terminal_says_how_far_jittor_is(fake):

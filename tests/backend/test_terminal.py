@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from terminals import in_terminal
@@ -20,12 +21,12 @@ from backend.terminal import LARGEST_SEED, Output, UserError, number
 SCRIPTS = ("train", "generate", "style_mixing", "projector", "convert", "dataset", "prepare_data")
 TASK = """
 import sys, time
-sys.path.insert(0, sys.argv[1])
+sys.path.insert(0, sys.argv.pop())
 from backend import terminal
 def task(args):
     {}
     return 7
-terminal.leave(terminal.run("x.py", task, lambda: __import__("argparse").ArgumentParser(), []))
+terminal.leave(terminal.run("x.py", task, __import__("argparse").ArgumentParser))
 """
 
 
@@ -138,10 +139,7 @@ print(json.dumps([*process.communicate(timeout=60), process.returncode]))
 
 
 def interrupted(code, how="SIG_DFL"):
-    """[stdout, stderr, exit code] of a task that prints a line, then gets a Ctrl-C.
-
-    From a process between: Jittor, loaded here, would end these tests over a child that is killed.
-    """
+    """[stdout, stderr, exit code] of a task that prints a line, then gets a Ctrl-C."""
     task = [sys.executable, "-c", TASK.format(code), str(ROOT)]
     command = [sys.executable, "-c", INTERRUPT, how, *task]
     return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
@@ -158,10 +156,40 @@ def test_ctrl_c_that_is_ignored_stays_so():
     assert interrupted("print('on', flush=True); time.sleep(1)", "SIG_IGN") == ["", "", 7]
 
 
-def test_the_handler_before_comes_back():
-    before = signal.getsignal(signal.SIGINT)
-    assert terminal.run("x.py", lambda args: 0, argparse.ArgumentParser, []) == 0
-    assert signal.getsignal(signal.SIGINT) is before
+def test_the_handler_before_comes_back(monkeypatch):
+    """As of a program; in a session it stays, and ends what it calls, not the session."""
+    before, seen = signal.getsignal(signal.SIGINT), []
+    monkeypatch.setattr(sys, "argv", ["x.py"])
+
+    def task(args):
+        seen.append(signal.getsignal(signal.SIGINT))
+        return 0
+
+    assert terminal.run("x.py", task, argparse.ArgumentParser) == 0
+    assert terminal.run("x.py", task, argparse.ArgumentParser, []) == 0
+    assert seen == [signal.SIG_DFL, before] and signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        terminal.run("x.py", lambda args: signal.raise_signal(2), argparse.ArgumentParser, [])
+
+
+def test_the_environment_of_a_session_comes_back(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("use_mpi", raising=False)
+    monkeypatch.setenv("nvcc_path", "here")
+
+    def task(args):
+        os.environ.update(OMP_NUM_THREADS="1", use_mpi="0")
+        del os.environ["nvcc_path"]
+
+    before = dict(os.environ)
+    assert terminal.run("x.py", task, argparse.ArgumentParser, []) == 0
+    assert dict(os.environ) == before
+
+
+def test_in_another_thread():
+    with ThreadPoolExecutor(1) as pool:
+        code = pool.submit(terminal.run, "x.py", lambda args: 7, argparse.ArgumentParser, [])
+        assert code.result() == 7
 
 
 # Errors

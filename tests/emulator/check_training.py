@@ -12,7 +12,8 @@ from tiny import ROOT, TINY, assert_same_checkpoint
 from backend import device
 
 ITERATIONS = 10
-EVERY_LINE = "import sys, train; train.LOG_EVERY = 1; sys.exit(train.main(sys.argv[1:]))"
+EVERY_LINE = "import sys, train; from training import progress; progress.LOG_EVERY = 1; "
+EVERY_LINE += "sys.exit(train.main())"
 
 
 def ours(*arguments):
