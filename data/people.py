@@ -9,9 +9,8 @@ import json
 import sys
 from importlib import metadata
 
-from PIL import Image
-
 from backend.terminal import UsageError
+from data.choice import open_picture
 from data.reading import Source
 from data.store import DataError
 
@@ -51,7 +50,7 @@ class People(Source):
         avatar = Avatar(self.style, {"seed": str(self.seeds[i]), **options})
         svg, side = avatar.to_string(), self.side
         png = resvg_py.svg_to_bytes(svg, width=side, height=side, skip_system_fonts=True)
-        return Image.open(io.BytesIO(png))
+        return open_picture(io.BytesIO(png), self.names[i], only=("PNG",))
 
     def size(self, i):
         return self.side, self.side

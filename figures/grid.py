@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from backend.disk import replacing
 from backend.terminal import UsageError
+from data.choice import open_picture
 from data.sizes import SIZES
 
 PADDING = 2  # pixels, black
@@ -67,7 +68,7 @@ def shows_grid(image) -> bool:
 def is_grid(path) -> bool:
     """Whether the first image of a file is a grid, as frames and contact sheets are."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path, str(path)) as image:
             return shows_grid(image)
     except Exception:  # whatever another file drives Pillow to
         return False
@@ -76,7 +77,7 @@ def is_grid(path) -> bool:
 def notes_of(path) -> dict:
     """What a PNG says of itself: keyword -> text; {} of another file."""
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
+        with open_picture(path, str(path), only=("PNG",)) as picture:
             return {k: x for k, x in picture.info.items() if isinstance(x, str)}  # undecoded
     except Exception:  # whatever another file drives Pillow to
         return {}
