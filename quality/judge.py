@@ -164,7 +164,8 @@ class Judge:
                     waiting = np.concatenate([waiting, pixels])
                     paired = waiting[: len(waiting) // 2 * 2]
                     waiting = waiting[len(paired) :]
-                    distances.append(self.pair_distance(paired[::2], paired[1::2]))
+                    if len(paired):
+                        distances.append(self.pair_distance(paired[::2], paired[1::2]))
                 bar.update(len(pixels))
         results = {}
         if self.extractor:

@@ -14,6 +14,7 @@ from backend.children import Pool, handlers_kept
 LOADED = """
 import os, signal, subprocess, sys, threading
 sys.path.insert(0, {!r})
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # ignored where tests run in the background
 from backend import device
 thread = threading.Thread(target=device.load, args=["cpu"], kwargs=dict(threads=1))
 thread.start()

@@ -121,9 +121,9 @@ def test_files_are_put_together_in_their_order(tmp_path):
 def test_a_call_that_fails_says_why():
     """Jittor's 300 functions share what they do then."""
     with pytest.raises(RuntimeError) as e:
-        jt.core.convolution.reshape("no array", 3)
+        jt.core.ops.reshape("no array", 3)
     text = str(e.value)
-    assert "Wrong inputs arguments, Please refer to examples(help(jt.convolution.reshape" in text
+    assert "Wrong inputs arguments, Please refer to examples(help(jt.ops.reshape" in text
     assert "Types of your inputs are:" in text and "The function declarations are:" in text
     assert "Not a valid call." in text
     with pytest.raises(RuntimeError, match="Not a valid keyword: ?dimension"):

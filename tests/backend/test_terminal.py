@@ -158,18 +158,22 @@ def test_ctrl_c_that_is_ignored_stays_so():
 
 def test_the_handler_before_comes_back(monkeypatch):
     """As of a program; in a session it stays, and ends what it calls, not the session."""
-    before, seen = signal.getsignal(signal.SIGINT), []
+    seen, before = [], signal.default_int_handler
+    outside = signal.signal(signal.SIGINT, before)  # ignored where tests run in the background
     monkeypatch.setattr(sys, "argv", ["x.py"])
 
     def task(args):
         seen.append(signal.getsignal(signal.SIGINT))
         return 0
 
-    assert terminal.run("x.py", task, argparse.ArgumentParser) == 0
-    assert terminal.run("x.py", task, argparse.ArgumentParser, []) == 0
-    assert seen == [signal.SIG_DFL, before] and signal.getsignal(signal.SIGINT) is before
-    with pytest.raises(KeyboardInterrupt):
-        terminal.run("x.py", lambda args: signal.raise_signal(2), argparse.ArgumentParser, [])
+    try:
+        assert terminal.run("x.py", task, argparse.ArgumentParser) == 0
+        assert terminal.run("x.py", task, argparse.ArgumentParser, []) == 0
+        assert seen == [signal.SIG_DFL, before] and signal.getsignal(signal.SIGINT) is before
+        with pytest.raises(KeyboardInterrupt):
+            terminal.run("x.py", lambda args: signal.raise_signal(2), argparse.ArgumentParser, [])
+    finally:
+        signal.signal(signal.SIGINT, outside)
 
 
 def test_the_environment_of_a_session_comes_back(monkeypatch):

@@ -121,8 +121,8 @@ def test_directions_of_the_command_are_those_of_w(checkpoint, tmp_path, monkeypa
 def test_seeds_among_latents(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (usual, _), argv = run(checkpoint), [str(checkpoint), "--device", "cpu", "--psi", "0.7"]
-    assert generate.main([*argv, "--images", "2", "--latents", "3", "5"]) == 0
-    with Image.open("results/images/000001.png") as picture:
+    assert generate.main([*argv, "--images", "2", "--out", "two", "--latents", "3", "5"]) == 0
+    with Image.open("two/000001.png") as picture:
         assert np.abs(np.asarray(picture) - usual).max() <= 1
         assert picture.text["latents"] == "3, 5"
     save = ["--seed", "5", "--images", "1", "--save_latents", "five.npz", "--out", "five"]
