@@ -23,6 +23,7 @@ from backend.disk import locked
 from backend.terminal import UsageError
 from figures.grid import save_grid
 from operators.convolution import jt
+from training import progress
 from training.checkpoint import read_checkpoint
 from training.folder import check_vacant, checkpoints, make_ready, remove_old
 from training.history import MARK, History, header_of, iteration_of
@@ -247,7 +248,7 @@ def test_what_others_left_is_not_taken_over(lmdb, tmp_path, capfd, kind):
 
 
 def test_the_same_run_begins_anew_where_it_left_no_checkpoint(lmdb, mine, capfd, monkeypatch):
-    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    monkeypatch.setattr(progress, "LOG_EVERY", 1)
     shutil.rmtree(mine / "checkpoint")
     config = json.loads((mine / "log.jsonl").read_text().splitlines()[0])
     log(mine, config, {"iteration": 1, "images": 4}, '{"iteration": 2, "im')

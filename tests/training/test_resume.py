@@ -17,6 +17,7 @@ from tiny import ROOT, TINY, assert_same_checkpoint, run_train
 
 import prepare_data
 import train
+from training import progress
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import DivergedError, checkpoints, iteration_of
 from training.run import TrainState
@@ -53,7 +54,7 @@ def iterations(folder):
 @pytest.fixture
 def often(monkeypatch):
     """Logs every iteration and draws samples in every second one."""
-    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    monkeypatch.setattr(progress, "LOG_EVERY", 1)
     monkeypatch.setattr(train, "SAMPLE_EVERY", 2)
 
 
