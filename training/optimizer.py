@@ -65,10 +65,11 @@ class Adam:
             p.update(new_p)
             jt.sync([p, v])
 
-    def copy(self) -> tuple:
-        """For `take_back`: counts, parameters and moments as they are now."""
+    def copy(self, names) -> tuple:
+        """For `take_back`: counts, and the named parameters and their moments as they are now."""
         arrays = (
-            {k: np.array(x.numpy()) for k, x in xs.items()} for xs in (self.parameters, self.v)
+            {k: np.array(xs[k].numpy()) for k in names if k in xs}
+            for xs in (self.parameters, self.v)
         )
         return (dict(self.steps), *arrays)
 

@@ -83,7 +83,10 @@ class TrainState:
         """If an iteration fails, which it may where it compiles, it leaves no half of itself."""
         r1 = self.penalty_weight() > 0
         variant = phase.step, phase.alpha < 1, phase.batch, crossover, r1
-        copy = None if variant in self.compiled else self.d_optimizer.copy()
+        copy = None
+        if self.compiled and variant not in self.compiled:  # before the first, nothing is lost
+            names = used_parameters(self.discriminator, phase.step, phase.alpha)
+            copy = self.d_optimizer.copy(names)
         try:
             yield
         except RuntimeError:
