@@ -60,7 +60,7 @@ test-cuda: $(CUDA)/installed-cuda
 	$(MAKE) -s -C tests/emulator PYTHON=$(abspath $(CUDA))/bin/python OUT=$(abspath $(CUDA))/emulator
 	tests/emulator/run.sh $(CUDA)/emulator $(CUDA)/bin/python -m pytest -k "$(STEPS_0_TO_2)" \
 		tests/emulator/check_*.py tests/operators --ignore tests/operators/test_native.py \
-		tests/training/test_optimizer.py tests/formats/test_weights.py tests/test_fast.py tests/test_parity.py
+		tests/training/test_optimizer.py tests/formats/test_weights.py tests/test_parity.py
 
 bench: $(VENV)/installed
 	PYTHON=$(BIN)/python benchmarks/all.sh
