@@ -33,11 +33,6 @@ def requested(args) -> Request:
     return settled(Request(metrics=args.metrics or (), num=args.metrics_num))
 
 
-def first_value(results: dict, metric: str) -> float:
-    """Of a metric's numbers the one that counts."""
-    return next(iter(results[metric].values()))
-
-
 class Measuring:
     """Every `every` iterations: a line of numbers in log.jsonl, and best.model, the run at its best
     by the first metric. Numbers of one size do not compare with those of another: when images grow,
