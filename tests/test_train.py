@@ -71,7 +71,7 @@ def test_signal_saves_and_ends(lmdb, tmp_path, number, lines):
     """To the whole group, as a terminal's Ctrl-C: in the first iteration, and later."""
     command = [sys.executable, str(ROOT / "train.py"), lmdb, "--expname", str(tmp_path), *TINY]
     process = subprocess.Popen(
-        command,
+        [*command, "--max_iters", "5000"],  # it ends, too, where nothing ends it
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
