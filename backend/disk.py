@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -48,6 +49,16 @@ def flush(path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def content_of(path: Path, error) -> bytes:
+    """What a file holds. Raises error(a sentence) where it is none, or cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise error(f"{path} is no file")
+        return path.read_bytes()
+    except OSError as e:
+        raise error(f"{path} cannot be read: {e.strerror}") from None
 
 
 def reason(e: OSError) -> str:

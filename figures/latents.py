@@ -10,13 +10,12 @@ have one here.
 
 import hashlib
 import io
-import stat
 from pathlib import Path
 from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
-from backend.disk import replacing
+from backend.disk import content_of, replacing
 from backend.terminal import UsageError, UserError
 from data.sizes import SIZES
 from figures.artist import draw_latents, draw_noise
@@ -66,12 +65,7 @@ def read_arrays(path: Path):
     """({name: array}, checksum): a .npy's only array is called "". Runs nothing that is in it."""
     if path.suffix in TORCH:
         return projected(path)
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise LatentsError(f"{path} is no file")
-        raw = path.read_bytes()
-    except OSError as e:
-        raise LatentsError(f"{path} cannot be read: {e.strerror}") from None
+    raw = content_of(path, LatentsError)
     try:
         content = np.load(io.BytesIO(raw), allow_pickle=False)
         arrays = {"": content} if isinstance(content, np.ndarray) else dict(content)

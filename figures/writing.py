@@ -65,8 +65,15 @@ def is_figure(path) -> bool:
 
 
 def set_of(text: dict):
-    """What the images of one set have in common, from the notes of one."""
-    options = json.loads(text.get("options", "{}"))
+    """What the images of one set have in common, from the notes of one; None where these are not
+    as they are written here.
+    """
+    try:
+        options = json.loads(text.get("options", "{}"))
+    except ValueError:
+        return None
+    if not isinstance(options, dict):
+        return None
     common = [text.get(k) for k in ("checkpoint-sha1", "latents-sha1", "psi")]
     return [*common, *(options.get(name) for name in LOOKS)]
 

@@ -5,10 +5,10 @@ values, file_format, sha1 = read("some.model")
 
 import hashlib
 import io
-import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from backend.disk import content_of
 from backend.terminal import UserError
 from formats import jittor, pytorch
 from formats.standins import Refused
@@ -46,12 +46,7 @@ def read(path) -> Content:
     Raises CheckpointError.
     """
     path = Path(path)
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise CheckpointError(f"{path} is no file")
-        raw = path.read_bytes()
-    except OSError as e:
-        raise CheckpointError(f"{path} cannot be read: {e.strerror}") from None
+    raw = content_of(path, CheckpointError)
     try:
         values, file_format = _read_any(raw)
         check_plain(values, 4 * len(raw))

@@ -311,3 +311,17 @@ def test_notes_of_a_broken_png():
     with open("x.png", "wb") as f:
         f.write(file.getvalue())
     assert notes_of("x.png") == {"Software": "generate.py"}
+
+
+@pytest.mark.parametrize("options", ["{", "[1]", ""])
+def test_notes_that_another_program_has_written(checkpoints, capsys, options):
+    """They say that the picture is ours, but not of which set."""
+    os.makedirs("pictures")
+    text = {"Software": "generate.py", "figure": "image", "options": options}
+    save_png(np.zeros((4, 4, 3), "uint8"), "pictures/000007.png", text)
+    before = contents("pictures")
+    command = [checkpoints[0], "--images", "1", "--out", "pictures", "--device", "cpu"]
+    assert generate.main(command) == 2
+    error = capsys.readouterr().err
+    assert "pictures/000007.png is of another checkpoint" in error and error.count("\n") == 1
+    assert contents("pictures") == before
