@@ -49,6 +49,13 @@ EDITS = (
         cmd = python_path+" "+jittor_path+"/utils/asm_tuner.py "
 """,
     ),
+    # A kernel that fills one number is named after its type, too: the flag is gone where a Function
+    # took the number, and one of float32 then wrote half of a float64
+    Edit(
+        "jittor/src/ops/array_op.cc",
+        "    if (output->flags.get(NodeFlags::_force_fuse)) {\n        jk",
+        "    if (type() == OpType::element) {\n        jk",
+    ),
     # A signal may end the wait for another process that compiles
     Edit(
         "jittor/src/lock.cc",

@@ -1,5 +1,6 @@
 """Products of matrices against NumPy, and their derivatives."""
 
+import numpy as np
 import pytest
 from oracle import assert_close, draw
 
@@ -24,3 +25,20 @@ def test_matmul_derivatives(transpose):
     ge = ea @ eb @ eb.T
     expected = (ea.T @ ge + ge.T @ ea) @ eb / 2  # b is twice eb
     assert_close(h, expected.T if tb else expected, 1e-5)
+
+
+class Twice(jt.Function):
+    def execute(self, x):
+        return 2 * x
+
+    def grad(self, dy):
+        return 2 * dy
+
+
+def test_a_single_number_keeps_its_precision(float64):
+    """Jittor had one kernel for numbers of all types that a Function takes: that of the first."""
+    for dtype in ("float32", "float64", "float16", "float64"):
+        x = jt.array(np.array([np.pi], dtype))
+        Twice()(x).sync()
+        assert x.numpy().dtype == dtype
+        assert x.item() == float(np.array(np.pi, dtype))
