@@ -12,26 +12,29 @@ from figures.grid import PADDING, is_grid, shows_grid
 LARGEST_SIDE = {"webp": 16383, "gif": 65535}  # pixels, of the formats
 
 
-def check_side(form: str, size: int, rows: int, cols: int) -> None:
-    """UsageError if a grid of images of a size is larger than the format can be."""
-    side = max(rows, cols) * (size + PADDING) + PADDING
-    largest = LARGEST_SIDE.get(form, side)
-    if side > largest:
-        raise UsageError(
-            f"{max(rows, cols)} images of {size} px side by side are {side} pixels, and {form} has "
-            f"at most {largest}: lower --walk_rows or --walk_cols, or choose another --animation"
-        )
+def check_side(form: str, size, rows: int, cols: int) -> None:
+    """UsageError if a grid of images of a size (width, height) is larger than the format can be."""
+    for count, length in zip((cols, rows), size):
+        side = count * (length + PADDING) + PADDING
+        largest = LARGEST_SIDE.get(form, side)
+        if side > largest:
+            raise UsageError(
+                f"{count} images of {length} px side by side are {side} pixels, and {form} has at "
+                f"most {largest}: lower --walk_rows or --walk_cols, or choose another --animation"
+            )
 
 
-def is_own(path) -> bool:
-    """Whether an animation is one of ours, which have no notes: its first frame is a grid."""
+def is_own(path, crop=None) -> bool:
+    """Whether an animation is one of ours, which have no notes: its first frame is a grid.
+    crop: see `shows_grid`.
+    """
     path = Path(path)
     if path.suffix != ".mp4":
-        return is_grid(path)
+        return is_grid(path, crop)
     try:
         frames = import_ffmpeg().read_frames(str(path))
         size = next(frames)["size"]
-        return shows_grid(Image.frombytes("RGB", size, next(frames)))
+        return shows_grid(Image.frombytes("RGB", size, next(frames)), crop)
     except Exception:  # whatever another file drives ffmpeg to
         return False
 

@@ -48,7 +48,8 @@ class Artist:
 
     What may be changed: `noise_seed`, whose noise all images have; `noise_strength`, a factor;
     `offset` (step + 1, code_dim), added to all styles after truncation; `mixed`, [(levels, seed)]:
-    levels (first, last) of the `styles` of all seeds that are those of one.
+    levels (first, last) of the `styles` of all seeds that are those of one; `crop` (width, height),
+    the middle of all images that alone is drawn.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Artist:
         self.knows_z = all(latent.z is not None for latent in self.given)
         self.knows_noise = any(latent.noise for latent in self.given)
         self.noise_seed, self.noise_strength, self.offset, self.mixed = None, 1.0, None, ()
+        self.crop = None
         self.bar = tqdm(disable=True)
         if mean_style is None:
             mean_style = mean_of_styles(generator)
@@ -149,7 +151,7 @@ class Artist:
 
     def draw(self, styles, noise):
         """Styles (n, step + 1, code_dim), noise maps of n images or of one for all -> images
-        (n, 3, size, size)
+        (n, 3, size, size), or cropped
         """
         n = len(styles)
         if self.noise_strength != 1:
@@ -160,9 +162,20 @@ class Artist:
         for i in range(0, n, self.batch):
             rows = slice(i, i + self.batch)
             maps = [x[rows] for x in noise]
-            images.append(render(self.generator, styles[rows], maps, self.step, self.alpha))
+            whole = render(self.generator, styles[rows], maps, self.step, self.alpha)
+            images.append(middle(whole, self.crop))
             self.bar.update(len(images[-1]))
         return np.concatenate(images)
+
+
+def middle(images, crop):
+    """The middle of images, crop (width, height) of (n, 3, size, size); None: all. Where it is not
+    in the middle by half a pixel, it is nearer to the left and the top.
+    """
+    if crop is None:
+        return images
+    left, top = ((images.shape[-1] - length) // 2 for length in crop)
+    return images[..., top : top + crop[1], left : left + crop[0]]
 
 
 def blend(a, b, t, spherical: bool = False):

@@ -50,26 +50,30 @@ def make_grid(images, n_col: int):
     return stack(images[i : i + n_col] for i in range(0, len(images), n_col))
 
 
-def shows_grid(image) -> bool:
-    """Whether a PIL image is a grid of squares of one of our sizes. Its lines may be nearly black,
-    as formats that lose something leave them.
+def shows_grid(image, crop=None) -> bool:
+    """Whether a PIL image is a grid of squares of one of our sizes, or of rectangles `crop` (width,
+    height). Its lines may be nearly black, as formats that lose something leave them.
     """
     width, height = image.size
-    for cell in (size + PADDING for size in SIZES):
-        if (width - PADDING) % cell == (height - PADDING) % cell == 0 and min(image.size) > cell:
+    for cell in [(size, size) for size in SIZES] + ([crop] if crop else []):
+        across, down = (length + PADDING for length in cell)
+        fits = (width - PADDING) % across == (height - PADDING) % down == 0
+        if fits and width > across and height > down:
             pixels = np.asarray(image.convert("L"))
-            lines = [pixels[np.arange(height) % cell < PADDING]]
-            lines.append(pixels[:, np.arange(width) % cell < PADDING].T)
+            lines = [pixels[np.arange(height) % down < PADDING]]
+            lines.append(pixels[:, np.arange(width) % across < PADDING].T)
             if max(line.mean(axis=1).max() for line in lines) < NEARLY_BLACK:
                 return True
     return False
 
 
-def is_grid(path) -> bool:
-    """Whether the first image of a file is a grid, as frames and contact sheets are."""
+def is_grid(path, crop=None) -> bool:
+    """Whether the first image of a file is a grid, as frames and contact sheets are.
+    crop: see `shows_grid`.
+    """
     try:
         with open_picture(path, str(path)) as image:
-            return shows_grid(image)
+            return shows_grid(image, crop)
     except Exception:  # whatever another file drives Pillow to
         return False
 

@@ -3,10 +3,11 @@ types, and which options contradict each other.
 """
 
 import argparse
+import re
 
 from backend import device
 from backend.terminal import UsageError, number, seed_number
-from data.sizes import image_size
+from data.sizes import SIZES, image_size
 from figures.animation import import_ffmpeg
 from figures.changes import add_changes, level_range
 from figures.figures import FIGURES
@@ -44,11 +45,23 @@ def figure_list(text: str):
     return names
 
 
+def crop_size(text: str):
+    """Parser type: '512x384' -> (width, height)."""
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text, re.ASCII)
+    if not match or not all(1 <= int(length) <= SIZES[-1] for length in match.groups()):
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is no WIDTHxHEIGHT like 512x384, each 1 to {SIZES[-1]}"
+        )
+    return int(match[1]), int(match[2])
+
+
 def add_image_options(p) -> None:
     """Those that style_mixing.py has too."""
     p.add_argument("ckpt", metavar="CKPT", help="checkpoint of train.py or others")
     text = "pixels (default: what the checkpoint was training)"
     p.add_argument("--size", type=image_size, help=text)
+    text = "show the middle of every image alone, like 512x384 of 512 x 512 px (default all of it)"
+    p.add_argument("--crop", type=crop_size, metavar="WxH", help=text)
     text = "truncation, 1 for none, -5 to 5 (default 0.7, of --latents 1)"
     p.add_argument("--psi", type=number(float, -5.0, 5.0), help=text)
     text = "truncate only the levels 0 (4 px) to LEVEL, at most 8 (default 8, all; of NVIDIA's 3)"

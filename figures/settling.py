@@ -38,6 +38,11 @@ def open_artist(args: Namespace, load=open_network):
         if isinstance(item, str) and not Path(item).exists():  # shows before Jittor loads
             raise latents.LatentsError(f"{item}: no such file")
     network = load(args)
+    if args.crop and max(args.crop) > network.size:
+        raise UsageError(
+            f"--crop {args.crop[0]}x{args.crop[1]} is larger than the images, which are "
+            f"{network.size}x{network.size}: give at most that"
+        )
     files = latents_files(args, network)
     psi = 1.0 if args.latents else network.config.psi
     options = changed(
@@ -47,6 +52,7 @@ def open_artist(args: Namespace, load=open_network):
         seeds=places(args, files) if files else args.seeds,
     )
     artist = Artist.of(network, options.psi, options.psi_levels, options.batch, files)
+    artist.crop = options.crop
     return artist, options
 
 
@@ -82,8 +88,8 @@ def settle(options: Namespace, artist: Artist) -> Namespace:
     """
     step = artist.step
     if not options.images and "animation" in (options.only or ["animation"]):
-        shown = options.size, options.walk_rows, options.walk_cols
-        check_side(options.animation, *shown)
+        size = options.crop or (options.size, options.size)
+        check_side(options.animation, size, options.walk_rows, options.walk_cols)
     levels = options.mixing_levels
     if levels is None:
         levels = (0, 1 if step > 1 else 0)  # at 8 px 0-1 would be everything

@@ -6,6 +6,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -22,7 +23,8 @@ from training.beginning import check_folder
 
 WRITERS = 8  # threads that wait for the disk
 SCRIPT = "generate.py"  # in the notes of what is written here
-LOOKS = ("size", "alpha", "psi_levels", *CHANGES)  # options that change an image
+ADDED = ("crop", *CHANGES)  # options that are noted where they are given
+LOOKS = ("size", "alpha", "psi_levels", *ADDED)  # options that change an image
 
 
 def check_folders(options, folder: Path) -> None:
@@ -40,7 +42,7 @@ def check_folders(options, folder: Path) -> None:
 def notes(artist, options, figure: str, seeds) -> dict:
     """What a PNG says of itself, so that it can be made again: keyword -> text."""
     hidden = ("ckpt", "device", "expname", "only", "save_latents")
-    hidden += tuple(name for name in CHANGES if getattr(options, name, None) is None)
+    hidden += tuple(name for name in ADDED if getattr(options, name, None) is None)
     hidden += () if options.plain else ("plain",)
     shown = {k: v for k, v in vars(options).items() if k not in hidden}
     given = {}
@@ -90,7 +92,7 @@ def check_places(artist, options, folder: Path) -> None:
     for name in options.only or [*FIGURES, "animation"]:
         if name == "animation":
             path = folder / f"animation.{options.animation}"
-            check_place(path, is_own, "--expname")
+            check_place(path, partial(is_own, crop=options.crop), "--expname")
             if options.frames_dir:
                 check_frames(options)
             continue
@@ -135,14 +137,14 @@ def check_set(artist, options) -> None:
 
 def check_frames(options) -> None:
     """The same of --frames_dir."""
-    folder = Path(options.frames_dir)
+    folder, is_frame = Path(options.frames_dir), partial(is_grid, crop=options.crop)
     names = {f"{i:05d}.png" for i in range(options.frames)}
     others = []
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
         path = folder / name
         if name in names:
-            check_place(path, is_grid, "--frames_dir")
-        elif path.stem.isdecimal() and is_grid(path):
+            check_place(path, is_frame, "--frames_dir")
+        elif path.stem.isdecimal() and is_frame(path):
             raise UsageError(
                 f"{path} is of another animation, and would stay among the new frames: remove "
                 "those, or give another --frames_dir"
