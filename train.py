@@ -50,9 +50,15 @@ from training.folder import (
     writing,
 )
 from training.history import MARK, ROLLING, History
-from training.options import configuration, run_parser
+from training.options import run_parser
 from training.progress import Clock, Progress, values_of
-from training.resume import check_growth, continued_run, find_checkpoints, is_complete
+from training.resume import (
+    check_growth,
+    continued_run,
+    find_checkpoints,
+    is_complete,
+    new_configuration,
+)
 from training.schedule import Config, ends_stage, phase_at
 
 SAMPLE_EVERY = 100  # unless --sample_every says otherwise
@@ -269,7 +275,7 @@ def new_run(args, folder: Path, pictures):
     check_order_of_sums(args, args.device == "cuda")
     paths = find_checkpoints(args, folder)
     if not paths:  # what can be checked before Jittor loads
-        config = configuration(args, Config())
+        config = new_configuration(args)
         check_growth(pictures, config)
         check_vacant(folder, config, pictures.length)
     jt = load_jittor(args, folder)
@@ -281,7 +287,7 @@ def new_run(args, folder: Path, pictures):
             print(memory.check(config, widths(config.channel_max)))
         return TrainState(config, args.plain), None
     run, source = continued_run(args, paths, pictures.length)
-    if not History(folder).holds(source):
+    if args.tune or not History(folder).holds(source):
         check_vacant(folder, run.config, pictures.length)
     check_growth(pictures, run.config, run.images_seen)
     if not jt.flags.use_cuda:

@@ -14,7 +14,7 @@ from data.sizes import SIZES
 from formats import conversions, files, nvidia, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS, is_arrays, is_count
-from training.schedule import LOSS_NAMES, Config
+from training.schedule import FREEZABLE, LOSS_NAMES, Config, frozen_parts
 
 VERSION = 2  # 1 where nothing is used that version 1 did not know
 AVERAGE_ALONE = 3  # the averaged generator alone, up to the level of its size: `convert.py --ema`
@@ -165,6 +165,7 @@ def is_config(values) -> bool:
         and config["init_size"] in SIZES
         and config["max_size"] in SIZES
         and config["start_size"] in (0, *SIZES)
+        and all(set(frozen_parts(config[k])) <= set(names) for k, names in FREEZABLE.items())
     )
 
 

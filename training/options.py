@@ -8,7 +8,7 @@ import dataclasses
 from backend import device
 from backend.terminal import UsageError, number, seed_number
 from data.sizes import image_size
-from training.schedule import LOSS_NAMES, Config
+from training.schedule import FREEZABLE, LOSS_NAMES, Config
 
 
 def configuration(args, base: Config) -> Config:
@@ -23,6 +23,24 @@ def configuration(args, base: Config) -> Config:
     if config.r1_every > 1 and config.loss != "r1":
         raise UsageError(f"--r1_every goes with --loss r1, not {config.loss}: leave one out")
     return config
+
+
+def freezable(field: str):
+    """Parser type of `freeze_d` or `freeze_g`: names of FREEZABLE, comma-separated, as Config has
+    them.
+    """
+
+    def parse(text):
+        given = set(text.split(","))
+        unknown = given - set(FREEZABLE[field])
+        if unknown:
+            words = "mapping or " if "mapping" in FREEZABLE[field] else ""
+            raise argparse.ArgumentTypeError(
+                f"{min(unknown)[:40]!r} is not {words}a size: powers of two from 4 to 1024"
+            )
+        return ",".join(name for name in FREEZABLE[field] if name in given)
+
+    return parse
 
 
 def option(group, flag: str, text: str, **kwargs) -> None:
@@ -104,6 +122,20 @@ def add_run_options(p) -> None:
     g.add_argument("--deterministic", action="store_true", help=text)
 
 
+def add_tuning_options(p) -> None:
+    g = p.add_argument_group("beginning with a network that exists (docs/resume.md)")
+    text = "begin a run with the networks and the average of --ckpt FILE, whoever wrote it, at its "
+    text += "size, fully grown, with new optimiser states and a count from 0"
+    g.add_argument("--tune", action="store_true", help=text)
+    text = "with --tune, also of a generator alone: a new discriminator, which K iterations train "
+    text += "before both are trained, from 1"
+    g.add_argument("--new_discriminator", metavar="K", type=number(int, 1), help=text)
+    text = "keep the discriminator's layers of these sizes as they are (FreezeD, Mo et al. 2020)"
+    g.add_argument("--freeze_d", metavar="SIZE,..", type=freezable("freeze_d"), help=text)
+    text = "keep the generator's mapping network, or its layers of these sizes, as they are"
+    g.add_argument("--freeze_g", metavar="mapping|SIZE,..", type=freezable("freeze_g"), help=text)
+
+
 def run_parser(description=None) -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=description,
@@ -121,4 +153,5 @@ def run_parser(description=None) -> argparse.ArgumentParser:
     add_network_options(p)
     add_optimisation_options(p)
     add_run_options(p)
+    add_tuning_options(p)
     return p
