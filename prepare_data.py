@@ -33,7 +33,7 @@ from contextlib import closing
 import lmdb
 from PIL import ImageColor
 
-from backend import machine, terminal
+from backend import machine, signals, terminal
 from backend.bar import Bar
 from backend.terminal import UsageError, number, printable
 from data import people
@@ -46,7 +46,6 @@ from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 from formats.lmdbs import needs_another_disk, obstacle
-from training import signals
 from training.beginning import check_alone, check_folder
 
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either

@@ -30,7 +30,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from backend import device, terminal
+from backend import device, signals, terminal
 from backend.disk import locked
 from backend.terminal import CompilerError, UsageError
 from data.batches import batches
@@ -38,7 +38,7 @@ from data.store import DataError, open_pictures
 from figures.grid import save_grid
 from figures.rendering import map_latents, render
 from quality.measuring import Measuring, add_measuring_options, requested
-from training import memory, signals
+from training import memory
 from training.beginning import check_folder, check_launcher
 from training.folder import (
     check_finite,
