@@ -37,7 +37,9 @@ from data.batches import batches
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
 from figures.rendering import map_latents, render
+from quality.gap import Gap
 from quality.measuring import Measuring, add_measuring_options, requested
+from quality.sets import HELDOUT, Data
 from training import memory
 from training.beginning import check_folder, check_launcher
 from training.folder import (
@@ -49,6 +51,7 @@ from training.folder import (
     remove_rolling,
     writing,
 )
+from training.heldout import divided
 from training.history import MARK, ROLLING, History
 from training.options import run_parser
 from training.progress import Clock, Progress, values_of
@@ -78,6 +81,7 @@ class Output(NamedTuple):
     keep: Optional[int]  # how many checkpoints of those; None for all
     source: Optional[Path]  # the checkpoint gone on from, which stays
     measure: Optional[Measuring] = None
+    gap: Optional[Gap] = None
 
 
 def draw_noise(rng, n: int, step: int, maps: int = 1):
@@ -232,6 +236,8 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
             with signals.held_back(), saved_if_not_compiled(run, phase, trained, output):
                 losses = train_iteration(run, phase, real)
                 progress.report(run, phase, losses)
+                if output.gap:
+                    output.gap(run, phase, progress.report_gap)
                 if output.measure:
                     output.measure(run, phase, progress.write)
                 saved = keep(run, phase, losses, output, last=run.iteration == max_iters)
@@ -304,17 +310,21 @@ def run_in(args, folder: Path) -> int:
         run, source = new_run(args, folder, pictures)
         print(json.dumps(run.config.saved()))
         run.pictures = pictures.length
+        seen, unseen = divided(pictures, run.config.heldout)
         if device.rank() == 0:
             make_ready(folder, run.iteration, source)
         often = args.save_every, args.sample_every or SAMPLE_EVERY, args.save_minutes
         output = Output(folder, History(folder), *often, args.keep, source)
+        if unseen and device.rank() == 0:
+            output = output._replace(gap=Gap(seen, unseen))
         with signals.noted() as caught:
             if args.metrics_every:
                 stop = functools.partial(signals.heard, caught)
                 every, history = args.metrics_every, output.history
-                measure = Measuring(pictures, request, every, history, stop)
+                data = Data(unseen, HELDOUT) if unseen else Data(pictures)
+                measure = Measuring(data, request, every, history, stop)
                 output = output._replace(measure=measure)
-            stopped_by = train(run, pictures, output, args.max_iters, caught)
+            stopped_by = train(run, seen, output, args.max_iters, caught)
             return 128 + stopped_by if stopped_by else 0
 
 

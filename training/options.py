@@ -8,6 +8,7 @@ import dataclasses
 from backend import device
 from backend.terminal import UsageError, number, seed_number
 from data.sizes import image_size
+from training.heldout import heldout_amount
 from training.schedule import FREEZABLE, LOSS_NAMES, Config
 
 
@@ -85,6 +86,9 @@ def add_optimisation_options(p) -> None:
     option(g, "--ema_rampup", text, metavar="SHARE", type=number(float, 0.0, 1.0))
     switch(g, "--grey", "one channel, three times: for pictures without colours")
     switch(g, "--no_flip", "do not mirror images at random", "flip")
+    text = "keep N pictures, below 1 that share, out of training, the same ones in every run: "
+    text += "log.jsonl tells how D scores them, --metrics_every measures against them"
+    option(g, "--heldout", text, metavar="N|SHARE", type=heldout_amount)
     option(g, "--seed", "everything random follows from it, 0 to 2^64 - 1", type=seed_number)
 
 

@@ -13,6 +13,7 @@ from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import check_no_checkpoints, checkpoints
+from training.heldout import divided
 from training.history import History, header_of, iteration_of
 from training.options import configuration
 from training.schedule import (
@@ -296,11 +297,12 @@ def own_continued(args, path, content: dict, length: int) -> Config:
 
 def check_growth(pictures, config: Config, images_seen: int = 0) -> None:
     """Every size that is still to come has to be in the data, and its batch to be divisible among
-    the processes.
+    the processes; and some pictures held out, if any are to be, but not all.
     """
     first = phase_at(config, images_seen).size
     sizes = [s for s in SIZES if first <= s <= config.max_size]
     pictures.require(sizes)
+    divided(pictures, config.heldout)
     for size in sizes:
         batch, group = batch_at(config, size), config.stddev_group
         if batch % device.ranks():

@@ -11,8 +11,8 @@ LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
 # Fields of Config that a checkpoint notes only where they are not the default
 START_FIELDS = ("start_size", "start_used", "start_images", "start_iteration")
 NVIDIA_FIELDS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
-LATER_FIELDS = ("r1_every", "grey", "ema_rampup", "new_discriminator", "freeze_d", "freeze_g")
-TUNE_FIELDS = ("new_discriminator", "freeze_d", "freeze_g")  # of a run's beginning: none inherits
+TUNE_FIELDS = ("new_discriminator", "freeze_d", "freeze_g", "heldout")  # --tune inherits none
+LATER_FIELDS = ("r1_every", "grey", "ema_rampup", *TUNE_FIELDS)
 # What may be frozen, by field: layers of these sizes in pixels, the mapping network
 FREEZABLE = {
     "freeze_d": tuple(map(str, SIZES)),
@@ -69,6 +69,7 @@ class Config:
     new_discriminator: int = 0  # iterations that train it alone, with the generator held
     freeze_d: str = ""  # names of FREEZABLE that stay, comma-separated
     freeze_g: str = ""
+    heldout: float = 0.0  # pictures kept out of training, below 1 their share
 
     @property
     def first_size(self) -> int:
