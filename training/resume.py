@@ -233,10 +233,10 @@ def tuned_run(args, path, content: dict):
         )
     both = {**content, "generator": content["generator"] or content["g_running"]}
     run = TrainState.with_networks(path, both, config, args.plain, new)
-    others = " and a new discriminator" if new else ""
-    print(
-        f"tuning the networks in {path} at {config.init_size} px, with new optimiser states{others}"
-    )
+    fresh = "new optimiser states" + (" and a new discriminator" if new else "")
+    print(f"tuning the networks in {path} at {config.init_size} px, with {fresh}")
+    if not config.flip and args.flip is None:
+        print("pictures are not mirrored, as in the run before: --flip mirrors them at random")
     return run
 
 

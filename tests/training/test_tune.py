@@ -157,6 +157,29 @@ def test_tuning_does_not_inherit_what_was_frozen(lmdb, files, tmp_path):
     assert config_of(content_after(tmp_path, 2)).freeze_d == "4,16"
 
 
+def test_mirroring_that_was_off_may_be_on(lmdb, tmp_path, capsys):
+    """It is said where it is inherited, and not where the user knows."""
+    run_train(lmdb, tmp_path, *TINY, "--no_flip", "--max_iters", "1")
+    path = tmp_path / "checkpoint" / "000001.model"
+    for options, flip, said in (([], False, True), (["--flip"], True, False)):
+        assert beginning(lmdb, path, *options).config.flip is flip
+        assert ("pictures are not mirrored" in capsys.readouterr().out) == said
+    assert beginning(lmdb, path, "--no_flip").config.flip is False
+    assert "mirrored" not in capsys.readouterr().out
+
+
+def test_a_batch_of_a_size_goes_on_exactly(lmdb, files, tmp_path):
+    options = ["--ckpt", str(files["whole"]), "--tune", "--batch_at", "16:6,4:2"]
+    for folder, stops in (("once", [4]), ("twice", [2, 4])):
+        for n in stops:
+            given = options if n == stops[0] else ["--ckpt", "latest"]
+            run_train(lmdb, tmp_path / folder, *given, "--device", "cpu", "--max_iters", str(n))
+    name = "checkpoint/000004.model"
+    assert_same_checkpoint(tmp_path / "once" / name, tmp_path / "twice" / name)
+    content = read_checkpoint(tmp_path / "once" / name)
+    assert (content["images_seen"], config_of(content).batch_at) == (24, "4:2,16:6")
+
+
 # What stays
 
 
