@@ -29,7 +29,7 @@ from training.schedule import (
 )
 
 LATEST = ("latest", "auto")  # of --ckpt: no file's name
-GROWTH = ("phase", "batch_default", "sched", "init_size", "max_size")  # what `phase_at` hangs on
+GROWTH = "phase", "batch_default", "batch_at", "sched", "init_size", "max_size"  # of `phase_at`
 
 
 def check_continuation(was: Config, now: Config, images_seen: int) -> None:
