@@ -15,6 +15,7 @@ import train
 from operators.convolution import jt
 from training import optimizer
 from training.checkpoint import config_of, read_checkpoint
+from training.history import header_of
 from training.parameters import frozen_parameters, level_of, used_parameters
 from training.run import TrainState
 from training.schedule import Config, phase_at
@@ -335,6 +336,15 @@ def test_options_that_need_a_network(lmdb, tmp_path, capfd, options, words):
     error = capfd.readouterr().err
     assert code == 2 and words in error and "Traceback" not in error
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_a_checkpoint_tells_in_its_first_bytes_what_is_frozen(tmp_path):
+    """Pickled, the second of two equal strings is a reference to the first."""
+    config = Config(**SMALL, freeze_d="8", freeze_g="8", batch_at="8:4", heldout=0.25)
+    TrainState(config).save(tmp_path / "a.model", alpha=1.0, size=16)
+    header = header_of(tmp_path / "a.model")
+    assert {k: header[k] for k in config.saved()} == config.saved()
+    assert (header["iteration"], header["size"], header["alpha"]) == (0, 16, 1.0)
 
 
 def test_a_folder_with_a_run_is_not_tuned_into(lmdb, reference, capfd):
