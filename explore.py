@@ -22,10 +22,9 @@ import os
 import time
 import webbrowser
 
-from backend import device, terminal
+from backend import device, signals, terminal
 from backend.terminal import UsageError, UserError, number
 from data.sizes import image_size
-from training import signals
 
 OLDEST = (3, 10)  # of the Pythons that Gradio takes
 NOT_SHARED = "--share: Gradio gave no address, so that only the one above is there"

@@ -3,6 +3,7 @@
     python metrics.py checkpoint/010000.model --data lmdb --num 5000
     python metrics.py checkpoint/*.model --data lmdb          # a table, and results/metrics.png
     python metrics.py their_pictures --data my_pictures       # folders, of any generator
+    python metrics.py checkpoint/best.model --data lmdb --heldout 100 --neighbours   # copies?
 
 Compares as many images as pictures of the data, by what a network sees in them: fid with the FID
 Inception's weights, fd_vgg16 with VGG16's. fd_vgg16 is no FID, and compares only with others of the
@@ -22,15 +23,18 @@ import time
 from typing import NamedTuple
 
 from backend import device, terminal
+from backend.bar import Bar
 from backend.terminal import UsageError, UserError, number, seed_number
 from data.sizes import image_size
 from figures.artist import Artist
-from figures.grid import check_place, notes_of, save_png
+from figures.grid import check_place, notes_of, save_png, to_bytes
 from figures.network import load_network
 from quality.chart import chart
 from quality.judge import METRICS, Judge, Request, metric_list, settled
-from quality.sets import Folder, open_data
+from quality.neighbours import IMAGES, find_space, nearest, share_near, sheet
+from quality.sets import Folder, chosen, open_data
 from training.beginning import check_alone, check_folder
+from training.heldout import heldout_amount
 
 MARK = {"Software": "metrics.py"}  # in the text of a chart
 
@@ -58,6 +62,36 @@ def measure(judge: Judge, path: str, args) -> Measured:
     return Measured(path, (network.size, network.size), network.images_seen, results)
 
 
+def images_of(path: str, args):
+    """Some images of a checkpoint, or pictures in a folder: uint8 (n, 3, height, width)."""
+    if Path(path).is_dir():
+        folder = Folder(path)
+        return folder.read_all(chosen(folder.length, IMAGES))
+    network = load_network(path, args.size, args.plain)
+    artist = Artist.of(network, args.psi, network.config.psi_levels, args.batch)
+    seeds = range(args.seed, args.seed + IMAGES)
+    return to_bytes(artist.draw(artist.styles(seeds), artist.noise(seeds)))
+
+
+def show_neighbours(sets, args, place: Path) -> None:
+    """Writes the images of the first path with the training picture nearest to each; with held-out
+    pictures says how many lie nearer to one of training. sets: held-out ones, if any, and training.
+    """
+    images, space = images_of(args.paths[0], args), find_space(args.vgg16, args.lpips)
+    collections = [data.at(images.shape[2:]) for data in sets]
+    with Bar(desc="neighbours", unit="img", mininterval=1, leave=False) as bar:
+        *others, found = (nearest(images, x, space, args.batch, bar) for x in collections)
+    save_png(sheet(images, collections[-1], found), place, MARK)
+    print(place)
+    if others:
+        unseen, seen = (data.length for data in sets)
+        print(
+            f"{share_near(found, others[0]):.3f} of {len(images)} images are nearer to one of "
+            f"{seen} training pictures than to any of {unseen} held-out ones, by {space.name}: "
+            f"about {seen / (seen + unseen):.3f} if none is a copy"
+        )
+
+
 def append_lines(measured: Measured, seconds: float, args, folder: Path) -> None:
     """A line for each metric in a file of its name."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +109,7 @@ def append_lines(measured: Measured, seconds: float, args, folder: Path) -> None
             "psi": args.psi,
             "seed": args.seed,
             "data": args.data,
+            **({"heldout": args.heldout} if args.heldout else {}),
         }
         with open(folder / f"metric-{metric}.jsonl", "a", encoding="utf-8") as f:
             f.write(json.dumps(line) + "\n")
@@ -120,6 +155,8 @@ def check_usage(args, request: Request) -> None:
     paths = [name for name in request.metrics if name.startswith("ppl_")]
     if folders and paths:
         raise UsageError(f"{paths[0]} needs a generator: {folders[0]} is a folder of pictures")
+    if args.neighbours and len(args.paths) > 1:
+        raise UsageError("--neighbours shows the images of one checkpoint or folder: name one")
 
 
 def run(args) -> None:
@@ -141,9 +178,16 @@ def run(args) -> None:
     check_folder(folder)
     if len(args.paths) > 1:
         check_place(folder / "metrics.png", is_chart, "--expname")
+    if args.neighbours:
+        check_place(folder / "neighbours.png", is_chart, "--expname")
     with contextlib.closing(open_data(args.data)) as data:
+        sets = data.divided(args.heldout) if args.heldout else (data,)
         device.load(args.device, print, args.precision, args.threads)
-        judge = Judge(data, request)
+        if args.neighbours:
+            show_neighbours(sets, args, folder / "neighbours.png")
+            if not args.metrics:
+                return
+        judge = Judge(sets[0], request, others=sets[1:])
         for path in args.paths:
             started = time.time()
             rows.append(measure(judge, path, args))
@@ -185,6 +229,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--num", type=number(int, 4), metavar="N", help=text)
     text = "compare with all of the data, whatever --num"
     p.add_argument("--full", action="store_true", help=text)
+    text = "measure against the pictures that train.py --heldout keeps out of training on this "
+    text += "data, in names that end in _heldout, and against as many of the others"
+    p.add_argument("--heldout", type=heldout_amount, metavar="N|SHARE", help=text)
+    text = f"write {IMAGES} images into results/neighbours.png, beside each the nearest picture of "
+    text += "the data, by LPIPS or else by pixels; measure only what --metrics names"
+    p.add_argument("--neighbours", action="store_true", help=text)
     text = "pixels of the images (default: what the checkpoint was training)"
     p.add_argument("--size", type=image_size, help=text)
     text = "truncation, 1 for none, -5 to 5 (default 1)"

@@ -33,7 +33,7 @@ from contextlib import closing
 import lmdb
 from PIL import ImageColor
 
-from backend import machine, terminal
+from backend import machine, signals, terminal
 from backend.bar import Bar
 from backend.terminal import UsageError, number, printable
 from data import people
@@ -46,8 +46,7 @@ from data.store import WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 from formats.lmdbs import needs_another_disk, obstacle
-from training import signals
-from training.beginning import check_alone, check_folder
+from training.beginning import advice, check_alone, check_folder
 
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
 SKIPPED = 3  # exit code: done, but for files that could not be read
@@ -202,6 +201,8 @@ def report(about, source, out):
         notes.append(f"{about['dim']:,} dark as with fewer bits in 16 (see --stretch)")
     left_out = source.left_out()
     print(", ".join(notes) + (f"; left out: {left_out}" if left_out else ""))
+    if advice(about["kept"], printable(out)):
+        print(advice(about["kept"], printable(out)))
     return SKIPPED if about["skipped"] else 0
 
 

@@ -20,7 +20,7 @@ import argparse
 
 import numpy as np
 
-from backend import terminal
+from backend import signals, terminal
 from backend.bar import Bar
 from figures.network import open_network
 from figures.projection import read_target
@@ -35,7 +35,6 @@ from figures.search import (
     with_paths,
 )
 from figures.settling import results_folder, with_network
-from training import signals
 from training.beginning import check_alone, check_folder
 
 

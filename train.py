@@ -30,15 +30,17 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from backend import device, terminal
+from backend import device, signals, terminal
 from backend.disk import locked
 from backend.terminal import CompilerError, UsageError
 from data.batches import batches
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
 from figures.rendering import map_latents, render
+from quality.gap import Gap
 from quality.measuring import Measuring, add_measuring_options, requested
-from training import memory, signals
+from quality.sets import HELDOUT, Data
+from training import memory
 from training.beginning import check_folder, check_launcher
 from training.folder import (
     check_finite,
@@ -49,10 +51,17 @@ from training.folder import (
     remove_rolling,
     writing,
 )
+from training.heldout import divided
 from training.history import MARK, ROLLING, History
-from training.options import configuration, run_parser
+from training.options import run_parser
 from training.progress import Clock, Progress, values_of
-from training.resume import check_growth, continued_run, find_checkpoints, is_complete
+from training.resume import (
+    check_growth,
+    continued_run,
+    find_checkpoints,
+    is_complete,
+    new_configuration,
+)
 from training.schedule import Config, ends_stage, phase_at
 
 SAMPLE_EVERY = 100  # unless --sample_every says otherwise
@@ -72,6 +81,7 @@ class Output(NamedTuple):
     keep: Optional[int]  # how many checkpoints of those; None for all
     source: Optional[Path]  # the checkpoint gone on from, which stays
     measure: Optional[Measuring] = None
+    gap: Optional[Gap] = None
 
 
 def draw_noise(rng, n: int, step: int, maps: int = 1):
@@ -226,6 +236,8 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
             with signals.held_back(), saved_if_not_compiled(run, phase, trained, output):
                 losses = train_iteration(run, phase, real)
                 progress.report(run, phase, losses)
+                if output.gap:
+                    output.gap(run, phase, progress.report_gap)
                 if output.measure:
                     output.measure(run, phase, progress.write)
                 saved = keep(run, phase, losses, output, last=run.iteration == max_iters)
@@ -269,7 +281,7 @@ def new_run(args, folder: Path, pictures):
     check_order_of_sums(args, args.device == "cuda")
     paths = find_checkpoints(args, folder)
     if not paths:  # what can be checked before Jittor loads
-        config = configuration(args, Config())
+        config = new_configuration(args)
         check_growth(pictures, config)
         check_vacant(folder, config, pictures.length)
     jt = load_jittor(args, folder)
@@ -281,7 +293,7 @@ def new_run(args, folder: Path, pictures):
             print(memory.check(config, widths(config.channel_max)))
         return TrainState(config, args.plain), None
     run, source = continued_run(args, paths, pictures.length)
-    if not History(folder).holds(source):
+    if args.tune or not History(folder).holds(source):
         check_vacant(folder, run.config, pictures.length)
     check_growth(pictures, run.config, run.images_seen)
     if not jt.flags.use_cuda:
@@ -298,17 +310,21 @@ def run_in(args, folder: Path) -> int:
         run, source = new_run(args, folder, pictures)
         print(json.dumps(run.config.saved()))
         run.pictures = pictures.length
+        seen, unseen = divided(pictures, run.config.heldout)
         if device.rank() == 0:
             make_ready(folder, run.iteration, source)
         often = args.save_every, args.sample_every or SAMPLE_EVERY, args.save_minutes
         output = Output(folder, History(folder), *often, args.keep, source)
+        if unseen and device.rank() == 0:
+            output = output._replace(gap=Gap(seen, unseen))
         with signals.noted() as caught:
             if args.metrics_every:
                 stop = functools.partial(signals.heard, caught)
                 every, history = args.metrics_every, output.history
-                measure = Measuring(pictures, request, every, history, stop)
+                data = Data(unseen, HELDOUT) if unseen else Data(pictures)
+                measure = Measuring(data, request, every, history, stop)
                 output = output._replace(measure=measure)
-            stopped_by = train(run, pictures, output, args.max_iters, caught)
+            stopped_by = train(run, seen, output, args.max_iters, caught)
             return 128 + stopped_by if stopped_by else 0
 
 

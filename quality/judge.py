@@ -84,15 +84,17 @@ class Judge:
     """Measures pictures against data. Loads Jittor and the networks that the request needs; the
     features of the data are computed when they are first asked for.
 
-    stop: asked between batches; where it is true, Stopped is raised.
+    stop: asked between batches; where it is true, Stopped is raised. others: more data to compare
+    the same images with, as many pictures of each.
     """
 
-    def __init__(self, data: Data, request: Request, stop=lambda: False):
-        self.data, self.request, self.stop = data, settled(request), stop
-        self.num = self.request.num or min(DEFAULT_NUM, data.length)
+    def __init__(self, data: Data, request: Request, stop=lambda: False, others=()):
+        self.sets, self.request, self.stop = (data, *others), settled(request), stop
+        least = min(x.length for x in self.sets)
+        self.num = self.request.num or min(DEFAULT_NUM, least)
         self.metrics, self.real_features = self.request.metrics, {}
         needed = NEIGHBOUR + 1
-        if min(self.num, data.length) < needed:
+        if min(self.num, least) < needed:
             raise UserError(f"{data.path}: at least {needed} pictures are needed to measure")
         self.extractor = self.distance = self.pair_distance = None
         if set(self.metrics) & set(BY_FEATURES):
@@ -114,18 +116,20 @@ class Judge:
                 raise Stopped
             yield batch
 
-    def real(self, size):
-        """(features of the data at a size (height, width), the part of a name that says which)."""
-        if size not in self.real_features:
-            collection = self.data.at(size)
-            count = self.data.length if self.request.full else self.num
+    def real(self, data: Data, size):
+        """(features of one of the sets at a size (height, width), the part of a name that says
+        which).
+        """
+        if (data, size) not in self.real_features:
+            collection = data.at(size)
+            count = data.length if self.request.full else self.num
             indices = chosen(collection.length, count)
             pixels = self.unless_stopped(collection.batches(indices, self.request.batch))
             with self.bar(len(indices), "data") as bar:
                 features = data_features(collection, indices, self.extractor, pixels, bar)
-            full = "_full" if len(features) == self.data.length else ""
-            self.real_features[size] = features, full
-        return self.real_features[size]
+            full = "_full" if len(features) == data.length else ""
+            self.real_features[data, size] = features, full + data.ending
+        return self.real_features[data, size]
 
     def measure_artist(self, artist, seed: int = 0) -> dict:
         """Of a generator's images of `num` seeds from `seed` on: {metric: {name: value}}."""
@@ -154,7 +158,7 @@ class Judge:
         """Of batches of pixels, uint8 (n, 3, height, width), `count` in all."""
         if not (self.extractor or self.pair_distance):
             return {}
-        real = self.real(size) if self.extractor else None
+        reals = [self.real(data, size) for data in self.sets] if self.extractor else []
         features, distances, waiting = [], [], np.empty((0, 3, *size), "uint8")
         with self.bar(count, "images") as bar:
             for pixels in self.unless_stopped(batches):
@@ -168,8 +172,9 @@ class Judge:
                         distances.append(self.pair_distance(paired[::2], paired[1::2]))
                 bar.update(len(pixels))
         results = {}
-        if self.extractor:
-            results.update(self.compared(*real, np.concatenate(features)))
+        for real in reals:
+            for metric, named in self.compared(*real, np.concatenate(features)).items():
+                results.setdefault(metric, {}).update(named)
         if self.pair_distance:
             mean = float(np.concatenate(distances).mean())
             results["lpips_diversity"] = {f"lpips_diversity{short(count)}": mean}

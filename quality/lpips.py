@@ -89,6 +89,14 @@ class LPIPS(FeatureNetwork):
         """Images (n, 3, h, w) in [-1, 1], arrays or Vars -> (n,)."""
         return self.distance(self.features(x), self.features(y))
 
+    def embedding(self, images):
+        """Images as above -> (n, d): points whose squared distances are the distances."""
+        parts = []
+        for x, weight in zip(self.features(images), self.linear):
+            n, _, h, w = x.shape
+            parts.append((unit(x) * jt.sqrt(weight / (h * w))).reshape(n, -1))
+        return jt.concat(parts, dim=1)
+
     def distance(self, a, b):
         """The same from what `features` gave, of n images or of one for all: (n,)."""
         first, *others = (

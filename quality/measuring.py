@@ -38,13 +38,13 @@ class Measuring:
     by the first metric. Numbers of one size do not compare with those of another: when images grow,
     the best begins anew.
 
-    pictures: the data, open. history: the run's. stop(): whether a signal has come, for which
-    measuring is given up.
+    data: what to compare with, open. history: the run's. stop(): whether a signal has come, for
+    which measuring is given up.
     """
 
-    def __init__(self, pictures, request: Request, every: int, history, stop):
+    def __init__(self, data: Data, request: Request, every: int, history, stop):
         self.every, self.history = every, history
-        self.judge = Judge(Data(pictures), request, stop) if device.rank() == 0 else None
+        self.judge = Judge(data, request, stop) if device.rank() == 0 else None
 
     def __call__(self, run, phase, write) -> None:
         """After an iteration of `phase`; write(line) adds to the log."""

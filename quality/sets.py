@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from backend import machine
+from backend.terminal import UsageError
 from data.choice import error_text, find_pictures, open_picture
 from data.decode import RULES, to_rgb
 from data.sizes import joined
 from data.store import DataError, is_tree, open_pictures
 from data.workers import in_order
+from training.heldout import divided
 
+HELDOUT = "_heldout"  # ends the names of numbers that were measured against held-out pictures
 CHOICE_STREAM = 5  # second word of the seed, after those of artist.py and path_length.py
 
 
@@ -118,9 +121,9 @@ def is_prepared(path) -> bool:
 class Data:
     """What to compare with: a prepared set, at any size that it has, or a folder of pictures."""
 
-    def __init__(self, pictures):
-        """pictures: an open `Pictures` or a `Folder`."""
-        self.path, self.length = pictures.path, pictures.length
+    def __init__(self, pictures, ending: str = ""):
+        """pictures: an open `Pictures` or a `Folder`. ending: of the names of what is measured."""
+        self.path, self.length, self.ending = pictures.path, pictures.length, ending
         self.folder = pictures if isinstance(pictures, Folder) else None
         self.pictures = None if self.folder else pictures
 
@@ -137,6 +140,16 @@ class Data:
             f"{self.path} holds pictures at {sizes} px, what is to be compared with them has "
             f"{size[1]} x {size[0]}: the sizes must be the same"
         )
+
+    def divided(self, amount: float) -> tuple:
+        """(held-out pictures, the others), as train.py --heldout divides a prepared set."""
+        if self.folder:
+            raise UsageError(
+                f"--heldout divides a set of prepare_data.py as train.py did: {self.path} is a "
+                "folder of pictures"
+            )
+        seen, unseen = divided(self.pictures, amount)
+        return Data(unseen, HELDOUT), Data(seen)
 
     def close(self):
         if self.pictures:

@@ -1,6 +1,7 @@
 """metrics.py, and measuring while training, with VGG16 of random weights."""
 
 import json
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ import generate
 import metrics
 import train
 from backend.terminal import UserError
+from data.store import open_pictures
 from figures.artist import Artist
 from figures.grid import to_bytes
 from figures.network import load_network
@@ -25,8 +27,9 @@ from quality.distances import frechet_distance, kernel_distance, moments, precis
 from quality.judge import Judge, Request, Stopped
 from quality.lpips import LPIPS
 from quality.path_length import path_lengths, trimmed_mean
-from quality.sets import chosen, open_data
+from quality.sets import Data, chosen, open_data
 from training.checkpoint import read_checkpoint
+from training.heldout import divided
 from training.run import TrainState
 from training.schedule import Config
 
@@ -374,6 +377,22 @@ def test_training_measures_itself(lmdb, random_vgg16, tmp_path, monkeypatch):
     best = min(last, key=lambda line: line["metrics"]["fd_vgg16_8"])
     content = read_checkpoint(tmp_path / "checkpoint" / "best.model")
     assert content["iteration"] == best["iteration"]
+
+
+def test_training_measures_itself_against_what_it_does_not_see(lmdb, random_vgg16, tmp_path):
+    """Numbers and best.model, by another name than those of a run that sees all."""
+    options = ("--metrics_every", 2, "--metrics", "fd_vgg16", "--heldout", 5, "--max_iters", 4)
+    lines = [x for x in train_in(tmp_path, lmdb, *options) if "metrics" in x]
+    name = "fd_vgg16_5_full_heldout"
+    assert [list(x["metrics"]) for x in lines] == [[name]] * 2
+    with closing(open_pictures(lmdb)) as pictures:
+        unseen = Data(divided(pictures, 5)[1])
+        network = load_network(tmp_path / "checkpoint" / "000004.model")
+        results = Judge(unseen, Request(("fd_vgg16",))).measure_artist(Artist.of(network, 1.0, 8))
+    assert lines[1]["metrics"][name] == pytest.approx(results["fd_vgg16"]["fd_vgg16_5_full"])
+    best = min(lines, key=lambda x: x["metrics"][name])
+    content = read_checkpoint(tmp_path / "checkpoint" / "best.model")
+    assert content["iteration"] == best["iteration"] and content["config"]["heldout"] == 5
 
 
 def test_the_best_is_remembered_by_who_goes_on(lmdb, random_vgg16, tmp_path, monkeypatch):

@@ -17,9 +17,9 @@ from tiny import ROOT, TINY, assert_same_checkpoint, run_train
 
 import prepare_data
 import train
+from backend import signals
 from data.store import WRITER, LmdbWriter
 from operators.convolution import jt
-from training import signals
 from training.checkpoint import read_checkpoint
 from training.parameters import used_parameters
 from training.run import TrainState

@@ -14,7 +14,7 @@ from data.sizes import SIZES
 from formats import conversions, files, nvidia, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS, is_arrays, is_count
-from training.schedule import LOSS_NAMES, Config
+from training.schedule import FREEZABLE, LOSS_NAMES, Config, batches_of, frozen_parts
 
 VERSION = 2  # 1 where nothing is used that version 1 did not know
 AVERAGE_ALONE = 3  # the averaged generator alone, up to the level of its size: `convert.py --ema`
@@ -135,6 +135,14 @@ def is_adam(state) -> bool:
     )
 
 
+def is_batches(text: str) -> bool:
+    """Whether it is a `batch_at` that Config can have."""
+    try:
+        return all(images < 2**63 for images in batches_of(text).values())
+    except ValueError:
+        return False
+
+
 def is_config(values) -> bool:
     """Whether the fields that are known have values that Config can have."""
     if not isinstance(values, dict):
@@ -165,6 +173,8 @@ def is_config(values) -> bool:
         and config["init_size"] in SIZES
         and config["max_size"] in SIZES
         and config["start_size"] in (0, *SIZES)
+        and is_batches(config["batch_at"])
+        and all(set(frozen_parts(config[k])) <= set(names) for k, names in FREEZABLE.items())
     )
 
 

@@ -27,10 +27,14 @@ def header_of(path) -> dict:
     """The plain values in the first bytes of a checkpoint of train.py, the configuration's among
     them; {} of another file.
     """
-    words = []
+    words, memo = [], []
     with contextlib.suppress(Exception), open(path, "rb") as f:  # reading all of it tells more
         for code, value, _ in itertools.islice(pickletools.genops(f), 500):
-            if code.name in CONSTANTS:
+            if code.name == "MEMOIZE":
+                memo.append(words[-1] if words else None)
+            elif code.name == "BINGET":  # a string once more, such as both of --freeze_d and _g 8
+                words.append(memo[value])
+            elif code.name in CONSTANTS:
                 words.append(CONSTANTS[code.name])
             elif value is not None and not re.search("PROTO|FRAME|MEMO|PUT", code.name):
                 words.append(value)

@@ -49,8 +49,9 @@ def check(config: Config, channels) -> str:
     size = max(sizes, key=lambda size: needed(config, channels, size))
     most, available = needed(config, channels, size), machine.memory()
     text = f"about {most / 1e9:.1f} GB at {size} px in batches of {batch_at(config, size)}"
-    smaller = "leave --sched out" if "--sched" in batch_advice(config, size) else ""
-    smaller = f"{smaller}, or choose a smaller" if smaller else "choose a smaller --batch_default,"
+    smaller = batch_advice(config, size).replace("change", "choose a smaller") + ","
+    if "--sched" in smaller:
+        smaller = "leave --sched out, or choose a smaller"
     if available and most > available and device.rank() == 0:
         print(
             f"train.py: training may need {text}, there are {available / 1e9:.1f} GB: if they do "

@@ -8,7 +8,10 @@ import dataclasses
 from backend import device
 from backend.terminal import UsageError, number, seed_number
 from data.sizes import image_size
-from training.schedule import LOSS_NAMES, Config
+from training.heldout import heldout_amount
+from training.schedule import FREEZABLE, LOSS_NAMES, Config, batches_of
+
+LARGEST_BATCH = 2**16  # images
 
 
 def configuration(args, base: Config) -> Config:
@@ -25,10 +28,42 @@ def configuration(args, base: Config) -> Config:
     return config
 
 
+def freezable(field: str):
+    """Parser type of `freeze_d` or `freeze_g`: names of FREEZABLE, comma-separated, as Config has
+    them.
+    """
+
+    def parse(text):
+        given = set(text.split(","))
+        unknown = given - set(FREEZABLE[field])
+        if unknown:
+            words = "mapping or " if "mapping" in FREEZABLE[field] else ""
+            raise argparse.ArgumentTypeError(
+                f"{min(unknown)[:40]!r} is not {words}a size: powers of two from 4 to 1024"
+            )
+        return ",".join(name for name in FREEZABLE[field] if name in given)
+
+    return parse
+
+
+def batch_list(text: str) -> str:
+    """Parser type of `batch_at`: SIZE:IMAGES, comma-separated, as Config has them."""
+    try:
+        found = batches_of(text)
+    except ValueError:
+        found = {}
+    if not found or max(found.values()) > LARGEST_BATCH:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is no list of sizes and images, each size once, such as 8:64,64:8"
+        )
+    return ",".join(f"{size}:{images}" for size, images in found.items())
+
+
 def option(group, flag: str, text: str, **kwargs) -> None:
     """An option of Config; None by default, to tell given ones from a checkpoint's."""
     default = getattr(Config, kwargs.get("dest", flag.lstrip("-")))
-    group.add_argument(flag, help=f"{text} (default {default})", **kwargs)
+    shown = "none" if default == "" else default
+    group.add_argument(flag, help=f"{text} (default {shown})", **kwargs)
 
 
 def switch(group, flag: str, text: str, dest=None) -> None:
@@ -50,7 +85,7 @@ def add_network_options(p) -> None:
 
 def add_optimisation_options(p) -> None:
     g = p.add_argument_group("optimisation")
-    batch, rate = number(int, 1, 2**16), number(float, 0.0)
+    batch, rate = number(int, 1, LARGEST_BATCH), number(float, 0.0)
     option(g, "--loss", "GAN loss", choices=LOSS_NAMES)
     option(g, "--gp_weight", "weight of either loss's gradient penalty, from 0", type=rate)
     text = "R1's penalty in every K-th iteration alone, K times as strong (StyleGAN2), from 1"
@@ -60,13 +95,20 @@ def add_optimisation_options(p) -> None:
     option(g, "--mapping_lr_mult", "factor on it for the mapping network, from 0", type=rate)
     text = "images per iteration, 1 to 65536; --sched has its own"
     option(g, "--batch_default", text, type=batch)
+    text = "the same of some sizes, before all else, such as 8:64,64:8"
+    option(g, "--batch_at", text, metavar="SIZE:N,..", type=batch_list)
     switch(g, "--sched", "the original's learning rates and batches by size")
     option(g, "--ema", "decay per iteration of the average, 0 to 1", type=number(float, 0.0, 1.0))
     text = "let half of the average's weight be at most this share of the images seen old, 0 to 1, "
     text += "0 for any (StyleGAN2-ADA: 0.05)"
     option(g, "--ema_rampup", text, metavar="SHARE", type=number(float, 0.0, 1.0))
     switch(g, "--grey", "one channel, three times: for pictures without colours")
-    switch(g, "--no_flip", "do not mirror images at random", "flip")
+    either = g.add_mutually_exclusive_group()
+    switch(either, "--no_flip", "do not mirror images at random", "flip")
+    switch(either, "--flip", "mirror them, as is the default, where a checkpoint's run did not")
+    text = "keep N pictures, below 1 that share, out of training, the same ones in every run: "
+    text += "log.jsonl tells how D scores them, --metrics_every measures against them"
+    option(g, "--heldout", text, metavar="N|SHARE", type=heldout_amount)
     option(g, "--seed", "everything random follows from it, 0 to 2^64 - 1", type=seed_number)
 
 
@@ -104,6 +146,20 @@ def add_run_options(p) -> None:
     g.add_argument("--deterministic", action="store_true", help=text)
 
 
+def add_tuning_options(p) -> None:
+    g = p.add_argument_group("beginning with a network that exists (docs/resume.md)")
+    text = "begin a run with the networks and the average of --ckpt FILE, whoever wrote it, at its "
+    text += "size, fully grown, with new optimiser states and a count from 0"
+    g.add_argument("--tune", action="store_true", help=text)
+    text = "with --tune, also of a generator alone: a new discriminator, which K iterations train "
+    text += "before both are trained, from 1"
+    g.add_argument("--new_discriminator", metavar="K", type=number(int, 1), help=text)
+    text = "keep the discriminator's layers of these sizes as they are (FreezeD, Mo et al. 2020)"
+    g.add_argument("--freeze_d", metavar="SIZE,..", type=freezable("freeze_d"), help=text)
+    text = "keep the generator's mapping network, or its layers of these sizes, as they are"
+    g.add_argument("--freeze_g", metavar="mapping|SIZE,..", type=freezable("freeze_g"), help=text)
+
+
 def run_parser(description=None) -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=description,
@@ -121,4 +177,5 @@ def run_parser(description=None) -> argparse.ArgumentParser:
     add_network_options(p)
     add_optimisation_options(p)
     add_run_options(p)
+    add_tuning_options(p)
     return p

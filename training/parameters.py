@@ -34,6 +34,21 @@ def used_parameters(network, step: int, alpha=None) -> Dict[str, "jt.Var"]:
     return {name: p for name, p in network.named_parameters() if is_used(name)}
 
 
+def frozen_parameters(network, parts) -> set:
+    """Names of those that stay: parts are sizes in pixels, as text, for the layers of that size and
+    its to_rgb or from_rgb, and "mapping" for the mapping network. The discriminator's last layer,
+    which makes the score, has no size.
+    """
+    steps = {step_of(int(part)) for part in parts if part != "mapping"}
+
+    def stays(name):
+        if "progression." in name or "_rgb." in name:
+            return level_of(name) in steps
+        return name.startswith("style.") and "mapping" in parts
+
+    return {name for name, _ in network.named_parameters() if stays(name)}
+
+
 def draw_weights(networks, seed: int) -> None:
     """Gives what starts as N(0, 1) numbers that hang on the seed alone: Jittor's own generators
     differ between CPU and CUDA.

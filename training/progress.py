@@ -10,6 +10,8 @@ from training.folder import check_finite, writing
 from training.schedule import images_at
 
 LOG_EVERY = 10  # iterations
+MEANS = 5  # gaps that are averaged: of 64 images each, one alone is off by 0.1 and more
+LARGE_GAP = 0.3
 
 
 def values_of(run, losses) -> dict:
@@ -50,6 +52,7 @@ class Progress:
         self.started = self.marked = time.time()
         self.marked_images = run.images_seen
         total = images_at(run.config, max_iters)
+        self.gaps, self.gap_text, self.warned = [], "", False
         self.bar = Bar(
             total=total,
             initial=run.images_seen,
@@ -79,8 +82,28 @@ class Progress:
             self.marked, self.marked_images = now, run.images_seen
             line = log_line(run, phase, losses, now - self.started, speed)
             self.write(line)
-            self.bar.set_description(describe(line), refresh=False)
+            self.bar.set_description(describe(line) + self.gap_text, refresh=False)
         self.bar.update(phase.batch)
+
+    def report_gap(self, line: dict) -> None:
+        """What quality/gap.py found: into the log and the bar; a sentence, once, when the mean of
+        the last gaps is large.
+        """
+        self.write(line)
+        if line["gap"] is None:
+            return
+        self.gaps = [*self.gaps, line["gap"]][-MEANS:]
+        mean = sum(self.gaps) / len(self.gaps)
+        scores = "/".join(f"{line[name]:.2f}" for name in ("d_train", "d_heldout", "d_fake"))
+        self.gap_text = f"; Gap: {mean:.2f} ({scores})"
+        if mean > LARGE_GAP and len(self.gaps) == MEANS and not self.warned:
+            self.warned = True
+            self.bar.write(
+                f"gap {mean:.2f}: the discriminator learns its training pictures by heart, others "
+                "look false to it, and images may become copies (metrics.py --neighbours shows "
+                "them): more pictures, a lower --channel_max or --tune from another network help; "
+                "--metrics_every keeps the best of a run in best.model"
+            )
 
 
 class Clock:

@@ -13,12 +13,23 @@ from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import check_no_checkpoints, checkpoints
+from training.heldout import divided
 from training.history import History, header_of, iteration_of
 from training.options import configuration
-from training.schedule import Config, batch_advice, batch_at, continued, phase_at, restarted
+from training.schedule import (
+    LEARNING_RATES,
+    START_FIELDS,
+    TUNE_FIELDS,
+    Config,
+    batch_advice,
+    batch_at,
+    continued,
+    phase_at,
+    restarted,
+)
 
 LATEST = ("latest", "auto")  # of --ckpt: no file's name
-GROWTH = ("phase", "batch_default", "sched", "init_size", "max_size")  # what `phase_at` hangs on
+GROWTH = "phase", "batch_default", "batch_at", "sched", "init_size", "max_size"  # of `phase_at`
 
 
 def check_continuation(was: Config, now: Config, images_seen: int) -> None:
@@ -92,8 +103,35 @@ def check_networks(has: dict, now: Config, path) -> None:
             )
 
 
+def check_tuning(args) -> None:
+    """UsageError for options of --tune that do not go together."""
+    if args.tune and (args.ckpt is None or args.ckpt in LATEST):
+        raise UsageError("--tune begins with the networks of a file: name that with --ckpt FILE")
+    if args.tune and (args.override or args.restart_at):
+        raise UsageError(
+            "--tune takes the place of --override and --restart_at: leave them out, --init_size is "
+            "where it begins"
+        )
+    if args.new_discriminator and not args.tune:
+        raise UsageError("--new_discriminator goes with --tune only")
+    if args.new_discriminator and args.freeze_d:
+        raise UsageError(
+            "--freeze_d keeps what a discriminator has learned, --new_discriminator begins without "
+            "that: leave one out"
+        )
+
+
+def new_configuration(args) -> Config:
+    """The configuration of a run that begins with networks of its own."""
+    if args.freeze_d or args.freeze_g:
+        name = "--freeze_d" if args.freeze_d else "--freeze_g"
+        raise UsageError(f"{name} keeps what a network has learned: name that with --ckpt")
+    return configuration(args, Config())
+
+
 def find_checkpoints(args, folder: Path) -> list:
     """Paths to try to go on from, one after the other; none for a fresh run."""
+    check_tuning(args)
     if args.restart_at and not args.ckpt:
         raise UsageError("--restart_at goes with --ckpt only: --init_size is where a run begins")
     if args.ckpt == "auto":
@@ -110,7 +148,7 @@ def find_checkpoints(args, folder: Path) -> list:
         return []
     if not Path(args.ckpt).is_file():
         raise UsageError(f"--ckpt {args.ckpt}: there is no such file")
-    if not History(folder).holds(Path(args.ckpt)):
+    if args.tune or not History(folder).holds(Path(args.ckpt)):
         check_no_checkpoints(folder)
     return [Path(args.ckpt)]
 
@@ -168,6 +206,8 @@ def continued_run(args, paths, length: int):
 
     latest = args.ckpt in LATEST
     path, content = read_first(paths) if latest else (paths[0], read_checkpoint(paths[0]))
+    if args.tune:
+        return tuned_run(args, path, content), path
     if content["written_by"] != "train.py":
         config = foreign_started(args, path, content)
         run = TrainState.with_networks(path, content, config, args.plain)
@@ -179,6 +219,50 @@ def continued_run(args, paths, length: int):
     run = TrainState.load(path, content, config, args.plain)
     print(f"going on from {path}: iteration {run.iteration}, {run.images_seen} images")
     return run, path
+
+
+def tuned_run(args, path, content: dict):
+    """A run that begins with the networks of a checkpoint. Of a lone average both generators do."""
+    from training.run import TrainState  # imports Jittor, for the device chosen
+
+    config, new = tuned_config(args, path, content), bool(args.new_discriminator)
+    if content["discriminator"] is None and not new:
+        raise UsageError(
+            f"{path} holds no discriminator: add --new_discriminator K, the iterations that train "
+            "a new one before both are trained"
+        )
+    both = {**content, "generator": content["generator"] or content["g_running"]}
+    run = TrainState.with_networks(path, both, config, args.plain, new)
+    fresh = "new optimiser states" + (" and a new discriminator" if new else "")
+    print(f"tuning the networks in {path} at {config.init_size} px, with {fresh}")
+    if not config.flip and args.flip is None:
+        print("pictures are not mirrored, as in the run before: --flip mirrors them at random")
+    return run
+
+
+def tuned_config(args, path, content: dict) -> Config:
+    """The configuration of a run that begins with the networks of a checkpoint: its options, at the
+    size that it has learned. Rates that it does not tell are the paper's for that size.
+    """
+    was, reached = config_of(content), content["size"]
+    ours = content["written_by"] == "train.py"
+    size, smallest = args.init_size or reached, was.init_size if ours else SIZES[0]
+    if size is None:
+        raise UsageError(f"{path} does not tell its size in pixels: give it with --init_size")
+    if reached and not smallest <= size <= reached:
+        raise UsageError(
+            f"{path} has learned {smallest} to {reached} px: --init_size can be one of these, and "
+            "grows to --max_size"
+        )
+    fades = size == reached and content["alpha"] < 1
+    defaults = {name: getattr(Config, name) for name in (*START_FIELDS, *TUNE_FIELDS)}
+    lr = was.lr if ours else LEARNING_RATES.get(size, was.lr)
+    growth = {"init_size": size, "max_size": size, "fade_first": fades, "lr": lr}
+    config = configuration(args, dataclasses.replace(was, **defaults, **growth))
+    widths = "code_size", "n_mlp", "channel_max", "from_rgb_activate"
+    kept = widths[:3] if args.new_discriminator else widths
+    check_networks({name: getattr(was, name) for name in kept}, config, path)
+    return config
 
 
 def foreign_started(args, path, content: dict) -> Config:
@@ -213,11 +297,12 @@ def own_continued(args, path, content: dict, length: int) -> Config:
 
 def check_growth(pictures, config: Config, images_seen: int = 0) -> None:
     """Every size that is still to come has to be in the data, and its batch to be divisible among
-    the processes.
+    the processes; and some pictures held out, if any are to be, but not all.
     """
     first = phase_at(config, images_seen).size
     sizes = [s for s in SIZES if first <= s <= config.max_size]
     pictures.require(sizes)
+    divided(pictures, config.heldout)
     for size in sizes:
         batch, group = batch_at(config, size), config.stddev_group
         if batch % device.ranks():

@@ -18,8 +18,14 @@ from training.checkpoint import VERSION, check_parameters
 from training.folder import check_finite, writing
 from training.losses import LOSSES
 from training.optimizer import Adam, average
-from training.parameters import draw_weights, take_parameters, to_arrays, used_parameters
-from training.schedule import LATER_FIELDS, NVIDIA_FIELDS, START_FIELDS, Config
+from training.parameters import (
+    draw_weights,
+    frozen_parameters,
+    take_parameters,
+    to_arrays,
+    used_parameters,
+)
+from training.schedule import LATER_FIELDS, NVIDIA_FIELDS, START_FIELDS, Config, frozen_parts
 
 jt = device.load()
 
@@ -70,6 +76,10 @@ class TrainState:
             p.update(self.g_parameters[name].detach())  # no copy, until it is trained
         self.g_optimizer = Adam(self.g_parameters, lr_mult={"style.": config.mapping_lr_mult})
         self.d_optimizer = Adam(dict(self.discriminator.named_parameters()))
+        self.frozen = {
+            *frozen_parameters(self.generator, frozen_parts(config.freeze_g)),
+            *frozen_parameters(self.discriminator, frozen_parts(config.freeze_d)),
+        }
         self.discriminator_loss, self.generator_loss = LOSSES[config.loss]
         self.images_seen = 0
         self.iteration = 0
@@ -81,11 +91,11 @@ class TrainState:
     @contextlib.contextmanager
     def whole_iteration(self, phase, crossover):
         """If an iteration fails, which it may where it compiles, it leaves no half of itself."""
-        r1 = self.penalty_weight() > 0
-        variant = phase.step, phase.alpha < 1, phase.batch, crossover, r1
+        r1, held = self.penalty_weight() > 0, self.holds_generator()
+        variant = phase.step, phase.alpha < 1, phase.batch, crossover, r1, held
         copy = None
         if self.compiled and variant not in self.compiled:  # before the first, nothing is lost
-            names = used_parameters(self.discriminator, phase.step, phase.alpha)
+            names = self.trained_names(self.discriminator, phase)
             copy = self.d_optimizer.copy(names)
         try:
             yield
@@ -94,6 +104,15 @@ class TrainState:
                 self.d_optimizer.take_back(copy)
             raise
         self.compiled.add(variant)
+
+    def trained_names(self, network, phase) -> list:
+        """Of a network's parameters those that `phase` trains."""
+        used = used_parameters(network, phase.step, phase.alpha)
+        return [name for name in used if name not in self.frozen]
+
+    def holds_generator(self) -> bool:
+        """Whether this iteration trains a new discriminator alone."""
+        return self.iteration < self.config.new_discriminator
 
     def discriminator_step(self, phase, real, latents, crossover, noise, eps=None):
         """One update of the discriminator. real (n, 3, size, size); eps (n, 1, 1, 1) for wgan-gp;
@@ -109,16 +128,18 @@ class TrainState:
         fake.sync()  # else its activations would wait with the discriminator's
         eps = None if eps is None else jt.array(eps)
         losses = self.discriminator_loss(score, jt.array(real), fake, self.penalty_weight(), eps)
-        names = used_parameters(self.discriminator, phase.step, phase.alpha)
+        names = self.trained_names(self.discriminator, phase)
         real, fake, penalty = losses
         self.d_optimizer.step([[real, penalty], [fake]], names, phase.lr)
         return losses
 
     def generator_step(self, phase, latents, crossover, noise):
-        """One update of the generator. Returns its loss as a Var."""
+        """One update of the generator, unless all of it stays. Returns its loss as a Var."""
         fake = self.fake_images(phase, latents, crossover, noise)
         loss = self.generator_loss(self.discriminator(fake, phase.step, phase.alpha))
-        names = used_parameters(self.generator, phase.step, phase.alpha)
+        names = [] if self.holds_generator() else self.trained_names(self.generator, phase)
+        if not names:
+            return loss.stop_grad()
         self.g_optimizer.step([[loss]], names, phase.lr)
         self.mean_style = None
         return loss
@@ -138,11 +159,14 @@ class TrainState:
         return 0.0 if (self.iteration + 1) % every else self.config.gp_weight * every
 
     def average_generator(self, batch: int) -> None:
-        """Moves the running average one iteration on; what has never been trained equals it. With
-        `ema_rampup`, half of its weight is at most that share of the images seen old
-        (StyleGAN2-ADA's implementation).
+        """Moves the running average one iteration on; what has never been trained equals it, but
+        for frozen parameters, which it began apart from. With `ema_rampup`, half of its weight is
+        at most that share of the images seen old (StyleGAN2-ADA's implementation).
         """
-        trained = [name for name, steps in self.g_optimizer.steps.items() if steps]
+        steps = self.g_optimizer.steps
+        if self.holds_generator() or not any(steps.values()):
+            return
+        trained = [name for name in steps if steps[name] or name in self.frozen]
         decay, share = self.config.ema, self.config.ema_rampup
         if share:
             decay = min(decay, 0.5 ** (batch / max(share * self.images_seen, 1e-8)))
@@ -211,22 +235,26 @@ class TrainState:
 
     @classmethod
     def with_networks(
-        cls, path, content: dict, config: Config, plain: bool = False
+        cls, path, content: dict, config: Config, plain: bool = False, new_discriminator=False
     ) -> "TrainState":
-        """A new run that begins with the networks of another. Raises CheckpointError."""
-        missing = [part for part in NETWORKS.values() if content[part] is None]
+        """A new run that begins with the networks of another, but for a new discriminator. Raises
+        CheckpointError.
+        """
+        parts = [x for x in NETWORKS.values() if x != "discriminator" or not new_discriminator]
+        missing = [part for part in parts if content[part] is None]
         if missing:
             raise CheckpointError(
                 f"{path} holds no {' and no '.join(missing)}: it makes figures, but training "
-                "cannot go on from it"
+                "cannot go on from it; train.py --tune --new_discriminator K begins with it"
             )
         run = cls(config, plain)
-        for part, module in (
-            ("generator", run.generator),
-            ("discriminator", run.discriminator),
-            ("g_running", run.running),
-        ):
-            take_parameters(module, content, part, path)
+        networks = {
+            "generator": run.generator,
+            "discriminator": run.discriminator,
+            "g_running": run.running,
+        }
+        for part in parts:
+            take_parameters(networks[part], content, part, path)
         run.mean_style = content["mean_style"]
         run.make_grey()
         return run

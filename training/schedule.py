@@ -5,13 +5,19 @@ appendix A).
 import dataclasses
 from typing import NamedTuple
 
-from data.sizes import step_of
+from data.sizes import SIZES, step_of
 
 LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
 # Fields of Config that a checkpoint notes only where they are not the default
 START_FIELDS = ("start_size", "start_used", "start_images", "start_iteration")
 NVIDIA_FIELDS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
-LATER_FIELDS = ("r1_every", "grey", "ema_rampup")
+TUNE_FIELDS = ("new_discriminator", "freeze_d", "freeze_g", "heldout")  # --tune inherits none
+LATER_FIELDS = ("r1_every", "grey", "ema_rampup", "batch_at", *TUNE_FIELDS)
+# What may be frozen, by field: layers of these sizes in pixels, the mapping network
+FREEZABLE = {
+    "freeze_d": tuple(map(str, SIZES)),
+    "freeze_g": ("mapping", *map(str, SIZES)),
+}
 LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
 BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32}
 
@@ -59,6 +65,14 @@ class Config:
     )
     grey: bool = False  # the three channels are one
 
+    batch_at: str = ""  # "SIZE:IMAGES,..", the batches of some sizes
+
+    # How a network that exists is trained on few pictures
+    new_discriminator: int = 0  # iterations that train it alone, with the generator held
+    freeze_d: str = ""  # names of FREEZABLE that stay, comma-separated
+    freeze_g: str = ""
+    heldout: float = 0.0  # pictures kept out of training, below 1 their share
+
     @property
     def first_size(self) -> int:
         """Of the stage that the growth begins with."""
@@ -68,6 +82,11 @@ class Config:
         """What a checkpoint notes: all but what few runs have otherwise than version 1 had it."""
         values, rare = dataclasses.asdict(self), {*START_FIELDS, *NVIDIA_FIELDS, *LATER_FIELDS}
         return {k: v for k, v in values.items() if k not in rare or v != getattr(Config, k)}
+
+
+def frozen_parts(text: str) -> list:
+    """The names in `freeze_d` or `freeze_g`."""
+    return text.split(",") if text else []
 
 
 class Phase(NamedTuple):
@@ -81,13 +100,30 @@ class Phase(NamedTuple):
     used: int  # images seen in this stage before this iteration
 
 
+def batches_of(text: str) -> dict:
+    """{size: images} of `batch_at`. ValueError where it is none: two numbers with a colon between
+    for each size.
+    """
+    pairs = [tuple(map(int, pair.split(":"))) for pair in text.split(",")] if text else []
+    if any(len(pair) != 2 or pair[0] not in SIZES or pair[1] < 1 for pair in pairs):
+        raise ValueError(text)
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(text)
+    return dict(sorted(pairs))
+
+
 def batch_at(config: Config, size: int) -> int:
     """Images per iteration at a size."""
+    given = batches_of(config.batch_at)
+    if size in given:
+        return given[size]
     return BATCHES.get(size, config.batch_default) if config.sched else config.batch_default
 
 
 def batch_advice(config: Config, size: int) -> str:
     """How another batch is asked for at a size."""
+    if size in batches_of(config.batch_at):
+        return "change --batch_at"
     if config.sched and size in BATCHES:
         return "leave --sched out, which sets it, or give another --max_size"
     return "change --batch_default"

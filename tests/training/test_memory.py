@@ -75,6 +75,20 @@ def test_what_may_not_fit_is_said_and_tried(monkeypatch, lmdb, tmp_path, capsys)
     assert (tmp_path / "run/checkpoint/000001.model").exists()
 
 
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({}, "choose a smaller --batch_default, --max_size or"),
+        ({"sched": True}, "leave --sched out, or choose a smaller --max_size or"),
+        ({"sched": True, "batch_at": "64:9"}, "choose a smaller --batch_at, --max_size or"),
+    ],
+)
+def test_which_option_asks_for_less(monkeypatch, capsys, options, words):
+    monkeypatch.setattr(machine, "memory", lambda: 1000)
+    memory.check(Config(init_size=64, max_size=64, **options), widths(40))
+    assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("available, warns", [(500_000_000, True), (10**11, False), (None, False)])
 def test_warns_only_where_there_is_less(monkeypatch, capsys, available, warns):
     monkeypatch.setattr(machine, "memory", lambda: available)

@@ -244,7 +244,14 @@ def test_override_takes_the_options_given(lmdb, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    "options", [["--batch_default", 2], ["--phase", 100], ["--phase", 5, "--sched"]], ids=str
+    "options",
+    [
+        ["--batch_default", 2],
+        ["--batch_at", "4:2,8:2"],
+        ["--phase", 100],
+        ["--phase", 5, "--sched"],
+    ],
+    ids=str,
 )
 def test_override_keeps_the_stage(lmdb, tmp_path, capfd, options):
     """Stopped at 8 px, alpha 0.5; killed and resumed after that, the new run has no gap either."""

@@ -5,7 +5,9 @@ import argparse
 import pytest
 
 from backend.terminal import number
-from training.schedule import Config, continued, images_at, phase_at, restarted
+from training.checkpoint import is_config
+from training.options import batch_list
+from training.schedule import Config, batches_of, continued, images_at, phase_at, restarted
 
 
 def walk(config, iterations):
@@ -63,6 +65,32 @@ def test_sched_sets_batch_and_learning_rate_by_size():
     }
 
 
+def test_a_batch_for_each_size():
+    """Those that are given; the other sizes as without, with --sched and without."""
+    given = {"phase": 100, "init_size": 8, "max_size": 32, "batch_at": "8:64,32:7"}
+    for sched, between in ((False, 32), (True, 128)):
+        config, found, seen = Config(sched=sched, **given), [], 0
+        for i in range(20):
+            assert images_at(config, i) == seen
+            found.append((phase_at(config, seen).size, phase_at(config, seen).batch))
+            seen += found[-1][1]
+        stages = 200 // 64 + 1, 200 // between + 1
+        expected = [(8, 64)] * stages[0] + [(16, between)] * stages[1] + [(32, 7)] * 20
+        assert found == expected[:20]
+    rates = [phase_at(Config(sched=True, batch_at="128:8", init_size=128), 0)[i] for i in (3, 4)]
+    assert rates == [8, 0.0015]
+
+
+def test_lists_of_batches():
+    assert batch_list("64:8,8:64") == "8:64,64:8" and batches_of("8:64,64:8") == {8: 64, 64: 8}
+    assert batches_of("") == {} and is_config({"batch_at": "8:64"})
+    for text in ("8", "8:", "8:0", "12:4", "8:4,8:4", "8:4:2", "8:65537", "8:x", "", "8:4,"):
+        with pytest.raises(argparse.ArgumentTypeError, match="such as 8:64,64:8"):
+            batch_list(text)
+    for text in ("8", "12:4", "8:4,8:2", "8:99999999999999999999", 8):
+        assert not is_config({"batch_at": text})
+
+
 WAS = Config(phase=40, batch_default=4, init_size=8, max_size=32)
 SEEN = 84 + 16  # images: a first stage of 21 iterations, then 4 of the fade of 16 px
 
@@ -76,6 +104,7 @@ SEEN = 84 + 16  # images: a first stage of 21 iterations, then 4 of the fade of 
         ({"phase": 20}, 8, 4, 9),  # 9 / 20: the next above
         ({"batch_default": 1, "phase": 80}, 33, 1, 128),
         ({"sched": True}, 16, 128, 1),
+        ({"batch_at": "16:2"}, 16, 2, 33),
         ({"init_size": 16}, 16, 4, 17),
         ({"init_size": 4}, 16, 4, 17),
         ({"max_size": 128}, 16, 4, 17),
@@ -143,6 +172,8 @@ def test_advice_for_another_batch():
     from training.schedule import BATCHES, batch_advice
 
     size = max(BATCHES)
+    for sched in (False, True):
+        assert batch_advice(Config(sched=sched, batch_at="8:4"), 8) == "change --batch_at"
     assert "leave --sched out" in batch_advice(Config(sched=True), size)
     for config, other in ((Config(sched=False), size), (Config(sched=True), 3)):
         assert batch_advice(config, other) == "change --batch_default"

@@ -1,4 +1,4 @@
-"""What ends a run from outside: Ctrl-C and Ctrl-\\, SIGTERM, SIGHUP when its terminal closes, and
+"""What ends work from outside: Ctrl-C and Ctrl-\\, SIGTERM, SIGHUP when its terminal closes, and
 those by which clusters announce an end. Once it trains they are noted, and heard between two
 iterations.
 """

@@ -1,0 +1,83 @@
+"""Does the discriminator know its training pictures by heart?
+
+    gap = (D(train) - D(held-out)) / (D(train) - D(fake))
+
+Means of its scores over pictures that it was trained on, over others of the same set, over images
+of the generator. About 0: it takes all pictures alike, as it should; 1: those that it has not seen
+are as false to it as generated ones. Then it teaches the generator single pictures.
+"""
+
+import numpy as np
+
+from data.batches import to_network
+from figures.artist import Artist
+from training.folder import check_finite
+
+EVERY = 100  # iterations
+IMAGES = 64  # of each kind, or a few less: whole batches
+GAP_STREAM = 6  # third word of the seeds, beside those of batches.py, parameters.py and train.py
+
+
+class Gap:
+    """The gap of a run now and then. seen, unseen: the pictures that it trains on, and those held
+    out.
+    """
+
+    def __init__(self, seen, unseen):
+        self.seen, self.unseen = seen, unseen
+
+    def __call__(self, run, phase, tell) -> None:
+        """After an iteration of `phase`, every EVERY iterations; tell(line) adds to the log. What
+        is looked at follows from (seed, images seen).
+        """
+        if run.iteration % EVERY:
+            return
+        rng = np.random.default_rng([run.config.seed, run.images_seen, GAP_STREAM])
+        n = self.group(run, phase)
+        count = max(1, IMAGES // n) * n
+        d_train, d_heldout = (
+            self.score(run, phase, n, self.drawn(pictures, phase.size, rng, count))
+            for pictures in (self.seen, self.unseen)
+        )
+        d_fake = self.score(run, phase, n, self.fakes(run, phase, rng, count))
+        scores = {"d_train": d_train, "d_heldout": d_heldout, "d_fake": d_fake}
+        check_finite(scores, run.iteration)
+        line = {"iteration": run.iteration, "images": run.images_seen, "size": phase.size}
+        tell({**line, **scores, "gap": gap_of(d_train, d_heldout, d_fake)})
+
+    def group(self, run, phase) -> int:
+        """Images that are scored together, of all three kinds alike: the score hangs on how much a
+        batch differs. As many as train, where enough are held out.
+        """
+        n, group = min(phase.batch, self.seen.length, self.unseen.length), run.config.stddev_group
+        return n - n % group if group and n > group else n
+
+    def drawn(self, pictures, size: int, rng, count: int):
+        """Pictures of a set, none again before all were there: (count, 3, size, size)."""
+        epochs = -(-count // pictures.length)
+        order = np.concatenate([rng.permutation(pictures.length) for _ in range(epochs)])[:count]
+        return to_network(np.stack([np.asarray(pictures.read(i, size)) for i in order]))
+
+    def fakes(self, run, phase, rng, count: int):
+        """Images of the generator that is trained, not of its average: (count, 3, size, size)."""
+        untruncated = np.zeros((1, run.config.code_size), "float32")
+        shown = run.generator, phase.step, phase.alpha
+        artist = Artist(*shown, psi=1.0, mean_style=untruncated)
+        seeds = [int(seed) for seed in rng.integers(0, 2**63, count)]
+        return artist.draw(artist.styles(seeds), artist.noise(seeds))
+
+    def score(self, run, phase, n: int, images) -> float:
+        """The mean score of images, n at a time."""
+        from operators.convolution import jt  # imports Jittor
+
+        scores = []
+        for i in range(0, len(images), n):
+            with jt.no_grad():
+                batch = jt.array(images[i : i + n])
+                scores.append(run.discriminator(batch, phase.step, phase.alpha).numpy())
+        return float(np.concatenate(scores).mean(dtype="float64"))
+
+
+def gap_of(d_train: float, d_heldout: float, d_fake: float):
+    """None where the discriminator does not tell training pictures from generated ones at all."""
+    return (d_train - d_heldout) / (d_train - d_fake) if d_train > d_fake else None
