@@ -300,7 +300,8 @@ def repeat_exactly(jt) -> None:
     """
     if not jt.flags.use_cuda:
         return
-    if not jittor_home.is_view(Path(jt.__file__)):
+    site = Path(jt.__file__).resolve().parent.parent
+    if any(group.name == "cudnn-repeatable" for group in jittor_home.left_out(site)):
         raise DeviceError(
             "--deterministic needs the Jittor that this project knows: "
             "pip install --no-deps -r requirements.txt"
@@ -376,6 +377,7 @@ def report() -> List[str]:
     lines += [f"CUDA toolkit: {text}" for text in dict.fromkeys(toolkits or ["none"])]
     for package in ("jittor", "jittor_offline", "numpy"):
         lines.append(f"{package}: {installed(package)}")
+    lines += jittor_home.report()
     dnnl = sorted(jittor_cache().glob("mkl/dnnl_*/include"))
     lines.append(f"oneDNN: {dnnl[0].parent.name if dnnl else 'not unpacked yet'}")
     lines.append(f"MPI: {first_line(os.environ.get('mpicc_path', 'mpicc'), '--showme:version')}")

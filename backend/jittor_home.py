@@ -1,9 +1,10 @@
 """The Jittor that runs: a view that today's Python and NumPy can use, with a cache of its own.
 
 Jittor 1.3.11 needs a few edits for Python 3.13, NumPy 2 and g++ 16. They are made in a copy of it
-in the user's cache; the installed files stay as they are. Jittor keeps what it compiles in one
-folder for all programs and rebuilds itself when another program's settings differ, so ours has a
-folder for each device and each kind of settings.
+in the user's cache; the installed files stay as they are. In another Jittor a group of edits of
+which one does not fit is left out. Jittor keeps what it compiles in one folder for all programs and
+rebuilds itself when another program's settings differ, so ours has a folder for each device and
+each kind of settings.
 """
 
 import ctypes
@@ -18,14 +19,16 @@ import warnings
 from concurrent.futures import BrokenExecutor
 from importlib import metadata, util
 from pathlib import Path
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
-from backend import children
+from backend import build_edits, children, jittor_edits
 from backend.disk import home, made_once, our_cache, reason
-from backend.jittor_edits import EDITS
+from backend.jittor_edits import Group
 from backend.terminal import STARTED_AGAIN, Line, StartAgain, UsageError
 
-KNOWN = (1, 3, 11)  # newer ones are taken as they are where their text is another
+KNOWN = (1, 3, 11)  # newer ones may do without what this one needs
+GROUPS = (*jittor_edits.GROUPS, *build_edits.GROUPS)
+LEFT_OUT = "left-out.txt"  # in a view: the names of groups that are not in it
 
 # What these call, in the view under this name
 BUILD_MODULE = Path(__file__).with_name("jittor_build.py")
@@ -88,12 +91,12 @@ def version(site: Path) -> str:
     return found.group(1) if found else "unknown"
 
 
-def edited(site: Path) -> Optional[Dict[str, str]]:
-    """The new text of each file that the edits change, None if this is not the Jittor they know."""
-    texts: Dict[str, str] = {}
-    for edit in EDITS:
+def with_group(texts: Dict[str, str], group: Group, site: Path) -> Optional[Dict[str, str]]:
+    """New texts of files with one more group of edits, None if one of them does not fit."""
+    texts = dict(texts)
+    for edit in group.edits:
         file = site / edit.file
-        if not file.is_file():
+        if edit.file not in texts and not file.is_file():
             return None
         text = texts.get(edit.file) or file.read_text(encoding="utf-8")
         if text.count(edit.old) != 1:
@@ -102,13 +105,28 @@ def edited(site: Path) -> Optional[Dict[str, str]]:
     return texts
 
 
-def check_unedited(number: str) -> None:
-    """Raises DeviceError if a Jittor that the edits do not know cannot work here without them."""
-    numpy = metadata.version("numpy")
+def edited(site: Path) -> Tuple[Dict[str, str], List[Group]]:
+    """(the new text of each file that the edits change, the groups that are left out)."""
+    texts: Dict[str, str] = {}
+    without: List[Group] = []
+    for group in GROUPS:
+        lacks = any(other.name in group.needs for other in without)
+        changed = None if lacks else with_group(texts, group, site)
+        if changed is None:
+            without.append(group)
+        else:
+            texts = changed
+    return texts, without
+
+
+def check_needed(number: str, without: List[Group]) -> None:
+    """Raises DeviceError if a Jittor cannot work here without the groups that are left out."""
+    names, numpy = {group.name for group in without}, metadata.version("numpy")
+    python = sys.version_info[:2]
     too_new = []
-    if sys.version_info >= (3, 13):
-        too_new.append("Python {}.{}".format(*sys.version_info))
-    if int(numpy.split(".")[0]) >= 2:
+    if any(f"python-3.{minor}" in names and python >= (3, minor) for minor in (13, 14)):
+        too_new.append("Python {}.{}".format(*python))
+    if "numpy-2" in names and int(numpy.split(".")[0]) >= 2:
         too_new.append(f"NumPy {numpy}")
     newer = tuple(int(x) for x in re.findall(r"\d+", number)[:3]) > KNOWN
     if too_new and not newer:
@@ -118,26 +136,55 @@ def check_unedited(number: str) -> None:
         )
 
 
-def is_view(file: Path) -> bool:
-    """Whether a file of Jittor's is in an edited copy."""
-    return our_cache().resolve() in file.resolve().parents
+def is_view(site: Path) -> bool:
+    """Whether Jittor in that folder is an edited copy."""
+    return site.parent == our_cache().resolve()
+
+
+def left_out(site: Path) -> List[Group]:
+    """The groups of edits that the Jittor in that folder, a view or not, goes without."""
+    if not is_view(site):
+        return list(GROUPS)
+    file = site / LEFT_OUT
+    names = file.read_text(encoding="utf-8").split() if file.exists() else []
+    return [group for group in GROUPS if group.name in names]
+
+
+def losses(site: Path, without: List[Group]) -> List[str]:
+    """What that costs, a line for each group."""
+    number = version(site)
+    if len(without) == len(GROUPS):
+        return [f"Jittor {number} is used as it is: no edit of backend/jittor_edits.py fits it"]
+    return [f"Jittor {number} without the edits {x.name}: {x.lost}" for x in without]
+
+
+def report() -> List[str]:
+    """Which groups of edits the installed Jittor gets, and what it loses without the others."""
+    try:
+        site = installed()
+    except DeviceError as e:
+        return [f"edits: {e}"]
+    without = left_out(site) if is_view(site) else edited(site)[1]
+    made = ", ".join(group.name for group in GROUPS if group not in without)
+    return [f"edits: {line}" for line in ([made] if made else []) + losses(site, without)]
 
 
 def make_view(site: Path) -> Optional[Path]:
-    """The folder of the edited copy, made if it is not there; None where Jittor is used as it is.
+    """The folder of the edited copy, made if it is not there; None where no edit fits.
 
     A copy, for environments come and go: all that hold the same Jittor share one, and what is
     compiled from it.
     """
-    if site.parent == our_cache().resolve():  # given by a process that uses the view
+    if is_view(site):  # given by a process that uses the view
         return site
-    number, texts = version(site), edited(site)
-    if texts is None:
-        check_unedited(number)
+    number, (texts, without) = version(site), edited(site)
+    check_needed(number, without)
+    if not texts:
         return None
     texts[BUILD_MODULE_THERE] = BUILD_MODULE.read_text(encoding="utf-8")
-    key = hashlib.sha256(repr(EDITS).encode() + texts[BUILD_MODULE_THERE].encode())
-    files = []
+    if without:
+        texts[LEFT_OUT] = "".join(f"{group.name}\n" for group in without)
+    key, files = hashlib.sha256(repr(sorted(texts.items())).encode()), []
     for package in ("jittor", "jittor_utils"):
         # As bytes: one name is Chinese, which is another text in the C locale
         for file in sorted((site / package).rglob("*"), key=lambda f: [*map(os.fsencode, f.parts)]):
@@ -162,8 +209,8 @@ def cache_name(device: str, site: Path) -> str:
     return f"stylegan-{device}-" + hashlib.sha256(repr(follows_from).encode()).hexdigest()[:8]
 
 
-def choose(device: str) -> Path:
-    """Makes the next `import jittor` find our view and our cache.
+def choose(device: str, say: Optional[Callable[[str], None]] = None) -> Path:
+    """Makes the next `import jittor` find our view and our cache. `say` is told what it lacks.
 
     Returns the file that is there if the cache is complete.
     """
@@ -177,8 +224,12 @@ def choose(device: str) -> Path:
         ) from None
     if view:
         sys.path.insert(0, str(view))
+        site = view
+    if say:
+        for line in losses(site, left_out(site)):
+            say(line)
     # Set by any program that has loaded Jittor, and inherited by what it starts
-    os.environ["cache_name"] = cache_name(device, view or site)
+    os.environ["cache_name"] = cache_name(device, site)
     try:
         import jittor_utils
     except (KeyError, OSError, RuntimeError, ValueError) as e:
@@ -249,9 +300,10 @@ def build(mark: Path) -> None:
 def load(device: str, say: Optional[Callable[[str], None]] = None):
     """Imports Jittor: our view of it, with a cache for this device, compiled if it is not yet.
 
-    `device` is "cpu" or "cuda". `say` is told when that takes minutes. Raises DeviceError.
+    `device` is "cpu" or "cuda". `say` is told when that takes minutes, and which groups of edits
+    are left out. Raises DeviceError.
     """
-    mark = choose(device)
+    mark = choose(device, say)
     if not mark.exists():
         if say:
             say("Jittor compiles itself on its first use, which takes a minute or two ...")

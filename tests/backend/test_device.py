@@ -278,6 +278,7 @@ def test_report_as_a_script():
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"Python: {sys.version.split()[0]} (")
+    assert any(line.startswith("edits: python-3.13, ") for line in lines)
     assert "jittor: 1.3.11.0" in lines and lines[-1].startswith("device: C")
 
 
@@ -370,10 +371,16 @@ def test_native_of_cuda_that_does_not_load_is_named(name):
 
 
 @pytest.mark.parametrize("cuda, ours", [(0, False), (1, True), (1, False)])
-def test_repeating_exactly(cuda, ours):
+@pytest.mark.parametrize("without", ["lock-signals", "tuner\ncudnn-repeatable"])
+def test_repeating_exactly(cuda, ours, without, tmp_path, monkeypatch):
     """A CPU does so anyway; on CUDA it takes the edited Jittor, which is told to try nothing."""
-    extern, folder = cuda_libraries(), our_cache() if ours else ROOT
-    flags, file = SimpleNamespace(use_cuda=cuda), str(folder / "a" / "jittor" / "__init__.py")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    extern, folder = cuda_libraries(), (our_cache() if ours else ROOT) / "a"
+    if ours:
+        folder.mkdir(parents=True)
+        (folder / "left-out.txt").write_text(f"{without}\n", encoding="utf-8")
+        ours = "cudnn" not in without
+    flags, file = SimpleNamespace(use_cuda=cuda), str(folder / "jittor" / "__init__.py")
     jt = SimpleNamespace(flags=flags, __file__=file, compile_extern=extern)
     if cuda and not ours:
         with pytest.raises(device.DeviceError, match="--deterministic needs the Jittor"):

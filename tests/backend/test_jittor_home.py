@@ -1,5 +1,6 @@
 """The view of Jittor and its caches: with fake Jittors, and the real one beside other programs."""
 
+import ast
 import errno
 import os
 import re
@@ -15,10 +16,12 @@ from terminals import in_terminal
 from tiny import ROOT
 
 from backend import jittor_home
-from backend.jittor_home import EDITS, DeviceError
+from backend.jittor_home import GROUPS, DeviceError
 from backend.terminal import UsageError
 from operators.convolution import jt
 
+EDITS = [edit for group in GROUPS for edit in group.edits]
+AS_IT_IS = "Jittor 9.0.0 is used as it is: no edit of backend/jittor_edits.py fits it"
 OURS = "from backend import device; jt = device.load('cpu'); print(jt.ones(3).sum().item())"
 # In the usual way; as where there is no CUDA, which a plain import may not survive
 PLAIN = (
@@ -100,16 +103,84 @@ def test_view_is_made_once_for_all_environments(site, tmp_path):
     assert changed != view and (changed / "jittor" / "other.py").read_text() == "changed\n"
 
 
+def lacking(group) -> list:
+    """What is left out where one group does not fit: it and those that need it."""
+    return [other for other in GROUPS if other is group or group.name in other.needs]
+
+
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.file)
 def test_text_that_is_not_there_or_twice(site, edit, monkeypatch):
-    """Then this is not the Jittor that the edits know, and none is made."""
-    monkeypatch.setattr(jittor_home, "check_unedited", lambda number: None)
+    """The view then lacks the whole group of the edit and has all others."""
+    monkeypatch.setattr(jittor_home, "check_needed", lambda number, without: None)
+    without = lacking(next(group for group in GROUPS if edit in group.edits))
     file = site / edit.file
     text = file.read_text(encoding="utf-8")
     for other in (text.replace(edit.old, "something else"), text + edit.old):
         file.write_text(other, encoding="utf-8")
-        assert jittor_home.edited(site) is None and jittor_home.make_view(site) is None
-    assert not jittor_home.our_cache().exists()
+        view = jittor_home.make_view(site)
+        assert jittor_home.left_out(view) == without
+        made = [each for group in GROUPS if group not in without for each in group.edits]
+        for name in {each.file for each in EDITS}:
+            expected = (site / name).read_text(encoding="utf-8")
+            for each in made:
+                expected = expected.replace(each.old, each.new) if each.file == name else expected
+            assert (view / name).read_text(encoding="utf-8") == expected
+        lines = jittor_home.losses(view, without)
+        assert lines == [f"Jittor 1.3.11.0 without the edits {x.name}: {x.lost}" for x in without]
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_the_real_jittor_can_do_without_each_group(tmp_path, group):
+    """What remains of its modules is Python, and uses nothing that only the group brings."""
+    site = Path(metadata.distribution("jittor").locate_file(""))
+    for name in {edit.file for edit in EDITS}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(site / name, tmp_path / name)
+    edit = group.edits[-1]
+    start, end = ('r"""', '"""') if edit.file.endswith(".py") else ("/*", "*/")
+    with open(tmp_path / edit.file, "a", encoding="utf-8") as f:
+        f.write(f"{start}\n{edit.old}{end}\n")
+    texts, without = jittor_home.edited(tmp_path)
+    assert without == lacking(group)
+    for name, text in texts.items():
+        if name.endswith(".py"):
+            ast.parse(text)
+    built = texts["jittor/compiler.py"]
+    assert ("waits = []" in built) == ("stylegan_build." in built or "waits.pop" in built)
+    noted = "stylegan_note_only" in texts.get("jittor/src/utils/cache_compile.cc", "")
+    assert noted == ("stylegan_build.note_only" in built)
+
+
+def test_names_and_needs_of_the_groups():
+    names = [group.name for group in GROUPS]
+    assert len(set(names)) == len(names)
+    for i, group in enumerate(GROUPS):
+        assert set(group.needs) <= set(names[:i]) and group.reason and group.lost
+
+
+def test_a_jittor_that_no_edit_fits(site, monkeypatch):
+    monkeypatch.setattr(jittor_home, "check_needed", lambda number, without: None)
+    for name in {edit.file for edit in EDITS}:
+        (site / name).write_text("all is new\n", encoding="utf-8")
+    assert jittor_home.make_view(site) is None and jittor_home.left_out(site) == list(GROUPS)
+    text = AS_IT_IS.replace("9.0.0", "1.3.11.0")
+    assert jittor_home.losses(site, jittor_home.left_out(site)) == [text]
+    monkeypatch.setattr(jittor_home, "installed", lambda: site)
+    assert jittor_home.report() == [f"edits: {text}"]
+
+
+def test_report_of_the_groups(site, monkeypatch):
+    monkeypatch.setattr(jittor_home, "installed", lambda: site)
+    names = [group.name for group in GROUPS]
+    assert jittor_home.report() == [f"edits: {', '.join(names)}"]
+    (site / "jittor" / "src" / "lock.cc").unlink()
+    names.remove("lock-signals")
+    lost = "a signal while another process compiles ends it with a failed assertion"
+    lines = [", ".join(names), f"Jittor 1.3.11.0 without the edits lock-signals: {lost}"]
+    assert jittor_home.report() == [f"edits: {line}" for line in lines]
+    view = jittor_home.make_view(site)
+    monkeypatch.setattr(jittor_home, "installed", lambda: view)
+    assert jittor_home.report() == [f"edits: {line}" for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -123,14 +194,16 @@ def test_text_that_is_not_there_or_twice(site, edit, monkeypatch):
         ("1.4.0", (3, 13), "2.3.5", None),
     ],
 )
-def test_jittor_that_the_edits_do_not_know(jittor, python, numpy, words, monkeypatch):
+def test_jittor_without_what_it_needs_here(jittor, python, numpy, words, monkeypatch):
     monkeypatch.setattr(sys, "version_info", python)
     monkeypatch.setattr(jittor_home.metadata, "version", {"numpy": numpy}.get)
+    needed = [group for group in GROUPS if group.purpose == "needed to run"]
+    jittor_home.check_needed(jittor, [group for group in GROUPS if group not in needed])
     if words is None:
-        jittor_home.check_unedited(jittor)
+        jittor_home.check_needed(jittor, needed)
     else:
         with pytest.raises(DeviceError) as e:
-            jittor_home.check_unedited(jittor)
+            jittor_home.check_needed(jittor, needed)
         assert words in str(e.value)
 
 
@@ -253,8 +326,9 @@ def fake(tmp_path):
 def test_first_use_is_announced_and_the_cache_is_ours(fake):
     first, second = fake("import jittor_utils\n"), fake("import jittor_utils\n")
     assert first[0] == second[0] == 0 and first[2] == second[2] == ""
-    assert first[1][0].startswith("Jittor compiles itself on its first use")
-    assert first[1][1:] == second[1] and second[1][0].startswith("9.0.0 [] stylegan-cpu-")
+    assert first[1][1].startswith("Jittor compiles itself on its first use")
+    assert first[1][2:] == second[1][1:] and second[1][1].startswith("9.0.0 [] stylegan-cpu-")
+    assert first[1][0] == second[1][0] == AS_IT_IS
 
 
 def test_jittor_that_ends_the_process_when_it_has_rebuilt_itself(fake, tmp_path):
@@ -268,7 +342,7 @@ def test_jittor_that_ends_the_process_when_it_has_rebuilt_itself(fake, tmp_path)
     )
     code, lines, stderr = fake(jittor, "a b", "--option")
     assert (code, stderr) == (0, "")
-    assert [line.split(" stylegan")[0] for line in lines] == [
+    assert [line.split(" stylegan")[0] for line in lines if line != AS_IT_IS] == [
         "Jittor compiles itself on its first use, which takes a minute or two ...",
         "Jittor compiles itself on its first use, which takes a minute or two ...",
         "9.0.0 ['a b', '--option']",
@@ -290,14 +364,14 @@ def test_a_session_is_not_run_anew(fake):
     """In a notebook it would be the kernel."""
     jittor = "import sys\nif sys.argv[0] != '-c': sys.exit(0)\n"
     code, lines, stderr = fake(jittor, argv=[])
-    assert code == 2 and len(lines) == 1
+    assert code == 2 and len(lines) == 2
     assert stderr.startswith("program: Jittor has rebuilt itself: start this again")
 
 
 def test_a_terminal_says_how_far_jittor_is(fake):
     """Stage by stage; in the end only what was said at once remains."""
     code, text = fake(COMPILES, terminal=True)
-    first, line, last = text.split("\r\n")[:3]
+    first, line, last = text.split("\r\n")[1:4]
     assert code == 0 and first.startswith("Jittor compiles itself on its first use")
     shown = line.split("\r\033[K")
     counts = dict.fromkeys(re.sub(r"compiling Jittor:? ?|, \d s$", "", x) for x in shown[:-1])
@@ -334,7 +408,8 @@ def test_jittor_that_does_not_compile(fake):
 
 def test_the_installed_jittor_is_the_one_that_the_edits_know():
     site = Path(metadata.distribution("jittor").locate_file(""))
-    assert jittor_home.edited(site).keys() == {edit.file for edit in EDITS}
+    texts, without = jittor_home.edited(site)
+    assert texts.keys() == {edit.file for edit in EDITS} and without == []
     assert jittor_home.make_view(site) == Path(jt.__file__).parent.parent
 
 
