@@ -66,7 +66,7 @@ def advice(pictures: int, path: str) -> str:
     return (
         "few pictures: 500 at 32 px were enough for a narrow network (--channel_max 40), which had "
         "not learned them by heart after 120,000 images; 100 at 16 px were not. In 11 minutes 500 "
-        "people at 64 px came to a distance of 41 from another network, to 70 from nothing. With "
+        "people at 64 px came to an fd_vgg16 of 41 from another network, of 70 from nothing. With "
         "any network as CKPT (docs/resume.md):\n"
         f"    python train.py {shlex.quote(path)} --expname tuned --ckpt CKPT --tune --heldout "
         f"{pictures // 10}"
