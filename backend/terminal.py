@@ -23,6 +23,9 @@ LIMITS = re.compile(  # in errors of Python and Jittor: ulimit's, a container's,
     "can't start new thread|Resource temporarily unavailable|[Cc]annot allocate memory|"
     "[Oo]ut of memory|bad_alloc"
 )
+NOT_STARTED = re.compile(
+    "the GPU did not start kernel [^\n\x1b]*"
+)  # from launch.cuh, by way of Jittor
 STARTED_AGAIN = "STYLEGAN_STARTED_AGAIN"  # in the environment of a command that runs anew
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -45,6 +48,10 @@ class StartAgain(UsageError):
 
 class CompilerError(UserError):
     """A compiler of Jittor's failed, which it says itself, or was killed."""
+
+
+class KernelError(UserError):
+    """CUDA did not start a kernel; the text says which, how large, and CUDA's reason."""
 
 
 class Output:
@@ -172,10 +179,13 @@ def start_again() -> None:
 
 @contextlib.contextmanager
 def compiling():
-    """CompilerError for Jittor's own error, of several lines."""
+    """CompilerError or KernelError for Jittor's own error, of several lines."""
     try:
         yield
     except RuntimeError as e:
+        refused = NOT_STARTED.search(str(e))
+        if refused:
+            raise KernelError(refused[0]) from None
         if "Run cmd failed" not in str(e):
             raise
         text = "a compiler that Jittor started failed or was killed (is memory or the disk full?)"

@@ -22,6 +22,7 @@ from operators.checks import expect_alike
 SOURCES = Path(__file__).with_name("kernels")
 CUDA_SOURCES = SOURCES / "cuda"
 AT_ONCE = 64  # arrays in one launch on CUDA, as in cuda/updates.cuh
+INCLUDED = re.compile(r'#include "(\w+\.cuh)"\n')
 NOT_OURS = re.compile(
     r'-(?:include\s+"[^"]*"|DJIT\S*|I"[^"]*"|I\S+|L\S*|l\S*|Wl,\S*|shared|nodefaultlibs)'
 )
@@ -87,8 +88,9 @@ def address(function: str) -> int:
 def cuda_sources() -> Dict[str, str]:
     """The files by name, with what they include: Jittor knows a kernel by its text alone."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in CUDA_SOURCES.glob("*.cuh")}
-    blocks = texts.pop("blocks.cuh").replace("#pragma once\n", "")
-    return {k: text.replace('#include "blocks.cuh"\n', blocks) for k, text in texts.items()}
+    included = {name for text in texts.values() for name in INCLUDED.findall(text)}
+    bare = {name: texts.pop(name).replace("#pragma once\n", "") for name in included}
+    return {name: INCLUDED.sub(lambda x: bare[x[1]], text) for name, text in texts.items()}
 
 
 @functools.lru_cache(maxsize=None)

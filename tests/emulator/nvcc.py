@@ -67,8 +67,10 @@ def matching(text, start, opening, closing):
     raise SystemExit("emulated nvcc: a bracket is not closed")
 
 
-def launches(text):
-    """name<<<grid, block>>>(arguments) as calls of emu::Launch."""
+def launches(text, called='"{}"'):
+    """name<<<grid, block>>>(arguments) as calls of emu::Launch, which is told the name: called as
+    it stands there or, before macros are expanded, as they will have it.
+    """
     while True:
         at = text.find("<<<")
         if at < 0:
@@ -92,12 +94,12 @@ def launches(text):
         close = matching(text, opening, "(", ")")
         arguments = text[opening + 1 : close - 1].strip()
         comma = ", " if arguments else ""
-        launch = f'::emu::Launch("{name}", {config})'
+        launch = f"::emu::Launch({called.format(name)}, {config})"
         call = f"{launch}([](auto... emu_a) {{ {name}(emu_a...); }}{comma}{arguments})"
         text = text[:start] + call + text[close:]
 
 
-def rewrite(text):
+def rewrite(text, **how):
     text = re.sub(
         r"asm volatile\s*\(\s*\"mov\.u32 %0, %%laneid;\"[^;]*;",
         "lane = ::emu_state.thread.x % 32;",
@@ -111,7 +113,7 @@ def rewrite(text):
     )
     if re.search(r"\bextern\s+static\b", text):
         sys.exit("emulated nvcc: extern __shared__ is not emulated")
-    return launches(text)
+    return launches(text, **how)
 
 
 HEADERS = """#define JIT 1
@@ -168,7 +170,7 @@ def compile_kernel(compiler, source, build, target):
         return False
     rewritten = target + ".cc"
     with open(rewritten, "w") as f:
-        f.write(rewrite(text))
+        f.write(rewrite(text, called="EMU_NAME({})"))
     command = [
         compiler,
         "-x",

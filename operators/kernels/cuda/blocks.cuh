@@ -8,9 +8,12 @@ namespace blocks {
 
 typedef long long I;
 
+// Of a block. Kernels that get so many say so, for the compiler to leave each registers enough
+const int MOST_THREADS = 1024;
+
 // Threads for a plane of so many numbers, whole warps
 inline int threads_for(I size) {
-  return size <= 128 ? 32 : size <= 1024 ? 128 : size <= 16384 ? 256 : 1024;
+  return size <= 128 ? 32 : size <= 1024 ? 128 : size <= 16384 ? 256 : MOST_THREADS;
 }
 
 // Moments of pairs (x, d) in one pass (Chan, Golub, LeVeque 1979): count, means, sums of

@@ -1,6 +1,7 @@
 // What stands around the convolutions on a GPU, as ../layers.h has it on a CPU.
 
 #include "blocks.cuh"
+#include "launch.cuh"
 
 namespace layers {
 
@@ -37,7 +38,7 @@ struct Layer {
   }
 };
 
-__global__ void style_planes(Layer z, float* y) {
+__launch_bounds__(MOST_THREADS) __global__ void style_planes(Layer z, float* y) {
   Moments moments = {};
   for (int i = threadIdx.x; i < z.size(); i += blockDim.x) moments.add(z(i), 0);
   moments = of_block(moments);
@@ -48,8 +49,8 @@ __global__ void style_planes(Layer z, float* y) {
 }
 
 // dbias, dstrength (n, c): what they get from each image
-__global__ void style_gradient(Layer z, const float* dy, float* dx, float* dstyle, float* dbias,
-    float* dstrength) {
+__launch_bounds__(MOST_THREADS) __global__ void style_gradient(Layer z, const float* dy,
+    float* dx, float* dstyle, float* dbias, float* dstrength) {
   Moments moments = {};
   for (int i = threadIdx.x; i < z.size(); i += blockDim.x) moments.add(z(i), dy[z.here() + i]);
   moments = of_block(moments);
@@ -85,8 +86,8 @@ __global__ void add_and_bend(const float* x, const float* bias, float* y, int C,
 }
 
 // One block for each channel
-__global__ void bent_gradient(const float* y, const float* dy, float* dx, float* dbias, int N,
-    int C, I size, float factor, float slope) {
+__launch_bounds__(MOST_THREADS) __global__ void bent_gradient(const float* y, const float* dy,
+    float* dx, float* dbias, int N, int C, I size, float factor, float slope) {
   Sum sum = {};
   for (int n = 0; n < N; n++) {
     const I plane = (n * (I)C + blockIdx.x) * size;
@@ -120,32 +121,34 @@ layers::Layer layer_of(const float* const* from, const double* numbers) {
 void styled_forward(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
   const int planes = numbers[0] * numbers[1], threads = threads_for(numbers[2] * numbers[3]);
-  style_planes<<<planes, threads>>>(layer_of(from, numbers), to[0]);
+  LAUNCH(style_planes, planes, threads, layer_of(from, numbers), to[0]);
 }
 
 void styled_gradient(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
   const int planes = numbers[0] * numbers[1], threads = threads_for(numbers[2] * numbers[3]);
-  style_gradient<<<planes, threads>>>(layer_of(from, numbers), from[5], to[0], to[1], to[2], to[3]);
+  LAUNCH(style_gradient, planes, threads, layer_of(from, numbers), from[5], to[0], to[1], to[2],
+      to[3]);
 }
 
 // Numbers: n, c, size, factor, slope
 void biased_forward(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
   const I size = numbers[2], total = numbers[0] * numbers[1] * size;
-  add_and_bend<<<for_each(total), 256>>>(from[0], from[1], to[0], numbers[1], size, total,
+  LAUNCH(add_and_bend, for_each(total), 256, from[0], from[1], to[0], numbers[1], size, total,
       numbers[3], numbers[4]);
 }
 
 void biased_gradient(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
   const I size = numbers[2];
-  bent_gradient<<<numbers[1], threads_for(size * (I)numbers[0])>>>(from[0], from[1], to[0], to[1],
-      numbers[0], numbers[1], size, numbers[3], numbers[4]);
+  LAUNCH(bent_gradient, numbers[1], threads_for(size * (I)numbers[0]), from[0], from[1], to[0],
+      to[1], numbers[0], numbers[1], size, numbers[3], numbers[4]);
 }
 
 // Numbers: how many, factor, slope
 void biased_slope(const float* const* from, float* const* to, const double* numbers) {
   using namespace layers;
-  bend<<<for_each(numbers[0]), 256>>>(from[0], from[1], to[0], numbers[0], numbers[1], numbers[2]);
+  LAUNCH(bend, for_each(numbers[0]), 256, from[0], from[1], to[0], numbers[0], numbers[1],
+      numbers[2]);
 }

@@ -1,6 +1,7 @@
 // Pixel norm, minibatch stddev and plain sums on a GPU, as ../norms.h has them on a CPU.
 
 #include "blocks.cuh"
+#include "launch.cuh"
 
 namespace norms {
 
@@ -9,7 +10,7 @@ using namespace blocks;
 const float EPS = 1e-8f;
 
 // x (n, c): a block for each of n
-__global__ void pixel_norms(const float* x, float* y, int C) {
+__launch_bounds__(MOST_THREADS) __global__ void pixel_norms(const float* x, float* y, int C) {
   const I row = blockIdx.x * (I)C;
   Sum squares = {};
   for (int i = threadIdx.x; i < C; i += blockDim.x) squares.value += x[row + i] * x[row + i];
@@ -17,7 +18,8 @@ __global__ void pixel_norms(const float* x, float* y, int C) {
   for (int i = threadIdx.x; i < C; i += blockDim.x) y[row + i] = scale * x[row + i];
 }
 
-__global__ void pixel_norm_gradients(const float* x, const float* dy, float* dx, int C) {
+__launch_bounds__(MOST_THREADS) __global__ void pixel_norm_gradients(const float* x,
+    const float* dy, float* dx, int C) {
   const I row = blockIdx.x * (I)C;
   Sum squares = {}, products = {};
   for (int i = threadIdx.x; i < C; i += blockDim.x) {
@@ -66,7 +68,7 @@ struct Group {
   }
 };
 
-__global__ void deviations(Group group, float* y) {
+__launch_bounds__(MOST_THREADS) __global__ void deviations(Group group, float* y) {
   Sum sum = {};
   for (int p = threadIdx.x; p < group.size(); p += blockDim.x) {
     sum.value += group.deviation(p, group.mean(p));
@@ -75,7 +77,8 @@ __global__ void deviations(Group group, float* y) {
   group.fill_channel(y, of_block(sum).value / group.size());
 }
 
-__global__ void deviation_gradients(Group group, const float* dy, float* dx) {
+__launch_bounds__(MOST_THREADS) __global__ void deviation_gradients(Group group, const float* dy,
+    float* dx) {
   const float part = group.of_channel(dy);
   for (int p = threadIdx.x; p < group.size(); p += blockDim.x) {
     const float mean = group.mean(p), factor = part / group.deviation(p, mean);
@@ -86,8 +89,8 @@ __global__ void deviation_gradients(Group group, const float* dy, float* dx) {
 }
 
 // v, of dx's size -> what dy and what x get of the product of v and dx
-__global__ void deviation_second(Group group, const float* dy, const float* v, float* ddy,
-    float* dx) {
+__launch_bounds__(MOST_THREADS) __global__ void deviation_second(Group group, const float* dy,
+    const float* v, float* ddy, float* dx) {
   const float part = group.of_channel(dy);
   __syncthreads();
   const int members = group.members;
@@ -119,7 +122,7 @@ struct Two {
 };
 
 // x (n, m) -> (n)
-__global__ void row_totals(Two two, I m) {
+__launch_bounds__(MOST_THREADS) __global__ void row_totals(Two two, I m) {
   const float* x = two.x[blockIdx.y];
   float* y = two.y[blockIdx.y];
   Sum sum = {};
@@ -143,12 +146,13 @@ __global__ void column_totals(Two two, I m, I k, I total) {
 
 // Numbers: n, c
 void pixel_norm_forward(const float* const* from, float* const* to, const double* numbers) {
-  norms::pixel_norms<<<numbers[0], blocks::threads_for(numbers[1])>>>(from[0], to[0], numbers[1]);
+  LAUNCH(norms::pixel_norms, numbers[0], blocks::threads_for(numbers[1]), from[0], to[0],
+      numbers[1]);
 }
 
 void pixel_norm_gradient(const float* const* from, float* const* to, const double* numbers) {
   using namespace norms;
-  pixel_norm_gradients<<<numbers[0], threads_for(numbers[1])>>>(from[0], from[1], to[0],
+  LAUNCH(pixel_norm_gradients, numbers[0], threads_for(numbers[1]), from[0], from[1], to[0],
       numbers[1]);
 }
 
@@ -159,22 +163,23 @@ norms::Group group_of(const float* const* from, const double* numbers) {
 
 // All of a multiprocessor's: there are few groups
 int threads_of(const norms::Group& group) {
-  return group.C * group.plane < 1024 ? blocks::threads_for(group.C * group.plane) : 1024;
+  const int size = group.C * group.plane, most = blocks::MOST_THREADS;
+  return size < most ? blocks::threads_for(size) : most;
 }
 
 void stddev_forward(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  norms::deviations<<<group.groups, threads_of(group)>>>(group, to[0]);
+  LAUNCH(norms::deviations, group.groups, threads_of(group), group, to[0]);
 }
 
 void stddev_gradient(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  norms::deviation_gradients<<<group.groups, threads_of(group)>>>(group, from[1], to[0]);
+  LAUNCH(norms::deviation_gradients, group.groups, threads_of(group), group, from[1], to[0]);
 }
 
 void stddev_second(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  norms::deviation_second<<<group.groups, threads_of(group)>>>(group, from[1], from[2], to[0],
+  LAUNCH(norms::deviation_second, group.groups, threads_of(group), group, from[1], from[2], to[0],
       to[1]);
 }
 
@@ -184,6 +189,6 @@ void totals(const float* const* from, float* const* to, const double* numbers) {
   const I n = numbers[0], m = numbers[1], k = numbers[2];
   const int count = numbers[3];
   const Two two = {{from[0], from[count - 1]}, {to[0], to[count - 1]}};
-  if (k == 1) row_totals<<<dim3(n, count), threads_for(m)>>>(two, m);
-  else column_totals<<<dim3(for_each(n * k), count), 256>>>(two, m, k, n * k);
+  if (k == 1) LAUNCH(row_totals, dim3(n, count), threads_for(m), two, m);
+  else LAUNCH(column_totals, dim3(for_each(n * k), count), 256, two, m, k, n * k);
 }

@@ -1,7 +1,7 @@
 // Blur and sums of 2x2 neighbours, or the adjoint, see ../down.h: four neighbours along each axis,
 // [1 3 3 1] but at the borders.
 
-#include <cuda_runtime.h>
+#include "launch.cuh"
 
 namespace smoothing {
 
@@ -72,19 +72,20 @@ void smooth(const float* const* from, float* const* to, const double* numbers) {
   const int h = numbers[1], w = numbers[2], more = adjoint ? -1 : 1, oh = h + more, ow = w + more;
   const int bands = (oh + ROWS - 1) / ROWS;
   const I threads = I(numbers[0]) * bands * ow;
-  smooth_columns<<<(threads + 255) / 256, 256>>>(from[0], to[0], h, w, bands, threads,
+  LAUNCH(smooth_columns, (threads + 255) / 256, 256, from[0], to[0], h, w, bands, threads,
       numbers[3] / 64, adjoint);
 }
 
 // Numbers: planes, h, w of y, what to multiply with
 void pool(const float* const* from, float* const* to, const double* numbers) {
   const smoothing::I total = numbers[0] * numbers[1] * numbers[2];
-  smoothing::sum_cells<<<(total + 255) / 256, 256>>>(from[0], to[0], numbers[2], total, numbers[3]);
+  LAUNCH(smoothing::sum_cells, (total + 255) / 256, 256, from[0], to[0], numbers[2], total,
+      numbers[3]);
 }
 
 // Numbers: planes, h, w of x, what to multiply with
 void unpool(const float* const* from, float* const* to, const double* numbers) {
   const smoothing::I total = 4 * numbers[0] * numbers[1] * numbers[2];
-  smoothing::fill_cells<<<(total + 255) / 256, 256>>>(from[0], to[0], numbers[2], total,
+  LAUNCH(smoothing::fill_cells, (total + 255) / 256, 256, from[0], to[0], numbers[2], total,
       numbers[3]);
 }

@@ -1,7 +1,7 @@
 // Adam, the running average and sums of gradients on a GPU, for MOST arrays in one launch, see
 // ../updates.h. Not in place: what Jittor keeps may be on the CPU, then a kernel gets a copy.
 
-#include <cuda_runtime.h>
+#include "launch.cuh"
 
 namespace updates {
 
@@ -83,19 +83,19 @@ void adam_(const float* const* from, float* const* to, const double* numbers) {
     rates.correction[i] = numbers[2 * MOST + i];
   }
   numbers += 3 * MOST;
-  adam_all<<<table.first[MOST], 256>>>(table, rates, numbers[0], numbers[1]);
+  LAUNCH(adam_all, table.first[MOST], 256, table, rates, numbers[0], numbers[1]);
 }
 
 // Numbers: MOST sizes, part
 void average_(const float* const* from, float* const* to, const double* numbers) {
   using namespace updates;
   const Table<2, 1> table(from, to, numbers);
-  average_all<<<table.first[MOST], 256>>>(table, numbers[MOST]);
+  LAUNCH(average_all, table.first[MOST], 256, table, numbers[MOST]);
 }
 
 // Numbers: MOST sizes
 void add_(const float* const* from, float* const* to, const double* numbers) {
   using namespace updates;
   const Table<2, 1> table(from, to, numbers);
-  add_all<<<table.first[MOST], 256>>>(table);
+  LAUNCH(add_all, table.first[MOST], 256, table);
 }

@@ -42,6 +42,8 @@ void emu_enqueue(std::function<void()> work);
 constexpr int warpSize = 32;
 #define CUDA_ARCH 900
 
+#define EMU_NAME(...) #__VA_ARGS__
+
 namespace emu {
 template <class T>
 void check(const char* kernel, T* p, int number) {

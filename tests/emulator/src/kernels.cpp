@@ -1,6 +1,7 @@
 // Part of libcudart: kernels, block by block, each thread a fiber that runs until it has to wait.
 //
-//   EMU_SHUFFLE=1  blocks and threads start in an order of chance, as on a GPU
+//   EMU_SHUFFLE=1     blocks and threads start in an order of chance, as on a GPU
+//   EMU_REFUSE=kernel  does not start, as where a GPU has too few registers, and nothing tells
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -172,6 +173,11 @@ unsigned emu_warp_active() {
 
 void emu_launch(
     const char* kernel, dim3 grid, dim3 block, size_t shared, std::function<void()> work) {
+  static const char* refused = getenv("EMU_REFUSE");
+  if (refused && std::string(kernel) == refused) {
+    emu_error = cudaErrorLaunchOutOfResources;
+    return;
+  }
   const size_t n = size_t(block.x) * block.y * block.z;
   const bool bad = !n || n > 1024 || block.x > 1024 || block.y > 1024 || block.z > 64 || !grid.x ||
                    !grid.y || !grid.z || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535 ||
