@@ -180,14 +180,26 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def check_place(out: str, args) -> None:
+    """UsageError where OUT cannot be written, or what is there is not to be replaced."""
+    if not out:
+        raise UsageError("--export, --out, --ema and --noise take a file's name, not an empty one")
+    if os.path.lexists(out):
+        if not args.overwrite:
+            raise UsageError(f"{out} exists: give --overwrite to replace it")
+        if not os.path.isfile(out):
+            raise UsageError(f"{out} is no file, which alone can be replaced: give another name")
+        if os.path.exists(args.ckpt) and os.path.samefile(out, args.ckpt):
+            raise UsageError(f"{out} is the checkpoint that is read: give another name")
+    check_folder(Path(out).parent)
+
+
 def convert(args) -> None:
     """Does what the command line asks for."""
     check_alone("convert.py")
-    given = [out for out in (args.export, args.out, args.ema, args.noise) if out]
+    given = [out for out in (args.export, args.out, args.ema, args.noise) if out is not None]
     for out in given:
-        if os.path.lexists(out) and not args.overwrite:
-            raise UsageError(f"{out} exists: give --overwrite to replace it")
-        check_folder(Path(out).parent)
+        check_place(out, args)
     if len({os.path.realpath(out) for out in given}) < len(given):
         raise UsageError("--export, --out, --ema and --noise have to name different files")
     content = read_checkpoint(args.ckpt)

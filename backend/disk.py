@@ -12,6 +12,8 @@ from typing import Callable
 
 from backend.terminal import UsageError
 
+UNFINISHED = ".stylegan-tmp"  # after the name of a file: nobody else calls one so
+
 
 @contextlib.contextmanager
 def replacing(path):
@@ -21,7 +23,9 @@ def replacing(path):
     leaves what was there before.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + ".tmp")
+    unfinished = path.with_name(path.name + UNFINISHED)
+    if unfinished.is_symlink():  # another file would be written through it
+        unfinished.unlink()
     try:
         yield unfinished
         flush(unfinished)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import random
 
@@ -104,6 +105,26 @@ def test_the_tool_overwrites_only_when_told(saved, exported, capsys):
     before = exported.read_bytes()
     assert convert.main(argv) == 2 and "--overwrite" in capsys.readouterr().err
     assert convert.main([*argv, "--overwrite"]) == 0 and exported.read_bytes() == before
+
+
+def test_the_tool_never_replaces_what_it_reads_or_what_is_no_file(saved, tmp_path, capsys):
+    link, pipe, gone = (tmp_path / name for name in ("link.model", "pipe", "gone"))
+    link.symlink_to(saved)
+    os.mkfifo(pipe)
+    gone.symlink_to(tmp_path / "nowhere")
+    before = saved.read_bytes()
+    for option in ("--ema", "--out", "--export"):
+        for out, words in (
+            (saved, "is the checkpoint that is read"),
+            (link, "is the checkpoint that is read"),
+            (pipe, "is no file"),
+            (gone, "is no file"),
+            (tmp_path, "is no file"),
+            ("", "not an empty one"),
+        ):
+            assert convert.main([str(saved), option, str(out), "--overwrite"]) == 2
+            assert words in capsys.readouterr().err
+    assert saved.read_bytes() == before and pipe.is_fifo() and link.is_symlink()
     assert convert.main([str(DATA / "state_dict_keys.json")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("convert.py: ") and error.count("\n") == 1

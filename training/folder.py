@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.disk import reason, replacing
+from backend.disk import UNFINISHED, reason, replacing
 from backend.terminal import UsageError, UserError
 from training.history import (
     ROLLING,
@@ -112,9 +112,9 @@ def make_folders(folder: Path) -> None:
 def remove_unfinished(folder: Path) -> None:
     """Removes what a kill has left half written."""
     for path in (
-        *named_as_ours(folder / "checkpoint", suffix=".tmp"),
-        *named_as_ours(folder / "sample", SAMPLE, ".tmp"),
-        *folder.glob("log.jsonl.tmp"),
+        *named_as_ours(folder / "checkpoint", suffix=UNFINISHED),
+        *named_as_ours(folder / "sample", SAMPLE, UNFINISHED),
+        *folder.glob(f"log.jsonl{UNFINISHED}"),
     ):
         path.unlink()
 

@@ -33,6 +33,19 @@ def test_files_are_flushed_by_who_may_write(tmp_path, monkeypatch, number):
     assert synced == [os.O_RDWR, os.O_RDONLY]  # the file, then its folder
 
 
+def test_no_other_file_is_written_on_the_way(tmp_path):
+    """Not one that bears another program's name of what is unfinished, not one by way of a link."""
+    other, theirs = tmp_path / "other", tmp_path / "a.tmp"
+    for path in (other, theirs):
+        path.write_text("precious")
+    (tmp_path / f"a{disk.UNFINISHED}").symlink_to(other)
+    with disk.replacing(tmp_path / "a") as unfinished:
+        unfinished.write_text("whole")
+    assert other.read_text() == theirs.read_text() == "precious"
+    assert (tmp_path / "a").read_text() == "whole" and not (tmp_path / "a").is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["a", "a.tmp", "other"]
+
+
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_nothing_is_waited_for_where_that_is_unknown(tmp_path, monkeypatch, number):
     def fsync(handle):

@@ -151,7 +151,10 @@ def test_others_files_stay_when_a_run_goes_on(lmdb, mine, capfd):
     own["config"]["seed"], own["iteration"] = 77, 500
     jt.save(own, str(aside / "000500.model"))
     (aside / "theirs.model.tmp").write_bytes(b"half")
+    (aside / "000500.model.tmp").write_bytes(b"half")
     (mine / "sample" / "note.png.tmp").write_bytes(b"half")
+    (mine / "sample" / "000100.png.tmp").write_bytes(b"half")
+    (mine / "log.jsonl.tmp").write_bytes(b"half")
     with open(mine / "log.jsonl", "a") as file:
         file.write("a note\n[1, 2]\n")
     before = contents(mine)

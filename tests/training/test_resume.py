@@ -17,6 +17,7 @@ from tiny import ROOT, TINY, assert_same_checkpoint, run_train
 
 import prepare_data
 import train
+from backend.disk import UNFINISHED
 from training import progress
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import DivergedError, checkpoints, iteration_of
@@ -106,7 +107,7 @@ def test_killed_at_random_moments_it_always_goes_on(lmdb, tmp_path):
     last = f"checkpoint/{reached // 10 * 10 + 20:06d}.model"
     assert_same_checkpoint(tmp_path / "whole" / last, killed / last)
     assert iterations(killed) == iterations(tmp_path / "whole")
-    assert not list(killed.rglob("*.tmp"))
+    assert not list(killed.rglob(f"*{UNFINISHED}"))
 
 
 def test_log_and_samples_have_no_gap_and_no_repetition(lmdb, tmp_path, often):
@@ -224,7 +225,7 @@ def test_all_damaged_is_one_sentence(lmdb, tmp_path, capfd):
 def test_going_back_puts_later_checkpoints_aside(lmdb, reference, tmp_path, capfd):
     assert begin(lmdb, tmp_path, "--save_every", 3, "--max_iters", 9) == 0
     early = str(tmp_path / "checkpoint" / "000003.model")
-    (tmp_path / "checkpoint" / "000011.model.tmp").write_bytes(b"unfinished")
+    (tmp_path / "checkpoint" / f"000011.model{UNFINISHED}").write_bytes(b"unfinished")
     assert train_here(lmdb, tmp_path, "--ckpt", early, "--max_iters", 5) == 0
     assert "renamed to 000009.model.later" in capfd.readouterr().out
     aside = ["000006.model.later", "000009.model.later", "train_step-1.model.later"]
