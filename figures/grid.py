@@ -52,7 +52,7 @@ def make_grid(images, n_col: int):
 
 def shows_grid(image, crop=None) -> bool:
     """Whether a PIL image is a grid of squares of one of our sizes, or of rectangles `crop` (width,
-    height). Its lines may be nearly black, as formats that lose something leave them.
+    height). Its lines are black, or nearly so in formats that lose something, its images are not.
     """
     width, height = image.size
     for cell in [(size, size) for size in SIZES] + ([crop] if crop else []):
@@ -62,8 +62,12 @@ def shows_grid(image, crop=None) -> bool:
             pixels = np.asarray(image.convert("L"))
             lines = [pixels[np.arange(height) % down < PADDING]]
             lines.append(pixels[:, np.arange(width) % across < PADDING].T)
-            if max(line.mean(axis=1).max() for line in lines) < NEARLY_BLACK:
-                return True
+            if image.format == "PNG":
+                black = not any(line.any() for line in lines)
+            else:
+                black = max(line.mean(axis=1).max() for line in lines) < NEARLY_BLACK
+            if black:
+                return bool(pixels.max() > 2 * NEARLY_BLACK)  # not where all is dark
     return False
 
 

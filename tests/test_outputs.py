@@ -74,6 +74,23 @@ def test_grids_are_recognised(tmp_path):
     assert not is_grid("missing.png") and not animation.is_own("p.mp4")
 
 
+def test_dark_pictures_are_no_grids(tmp_path):
+    """Of sizes that a grid can have, too: masks, a sky at night, nothing at all."""
+    rng = np.random.default_rng(0)
+    for size in (32, 128, 512):
+        sky = np.zeros((size, size, 3), "uint8")
+        sky[rng.integers(0, size, 40), rng.integers(0, size, 40)] = 255
+        sky[0, 1], sky[7, 3] = 3, 200
+        mask = rng.integers(0, 21, (size, size, 3)).astype("uint8")
+        for pixels in (sky, mask, np.zeros_like(sky)):
+            save_png(pixels, "dark.png")
+            assert not is_grid("dark.png")
+        for pixels in (mask, np.zeros_like(sky)):
+            for form in ("webp", "gif"):
+                animation.save_animation([Image.fromarray(pixels)] * 2, f"dark.{form}", 20)
+                assert not animation.is_own(f"dark.{form}")
+
+
 def test_a_place_is_free_where_nothing_is_lost(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "other").write_text("x")
