@@ -3,6 +3,7 @@
 import zlib
 
 import numpy as np
+import pytest
 
 from formats import pytorch
 from formats.features import BLOCKS, Weights
@@ -56,3 +57,19 @@ def random_inception() -> dict:
         key = f"{name}.bn.running_var"
         values[key] = 1 + np.abs(draw(key, o)) * np.float32(0.1)
     return values
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    """No weights or features of the user's: for a module that imports it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+
+
+@pytest.fixture(scope="module")
+def vgg16(tmp_path_factory):
+    """Files of random weights, as the options that name them."""
+    folder, weights = tmp_path_factory.mktemp("weights"), random_weights("vgg16")
+    torchvision_file(folder / "vgg16.pth", weights, VGG16_NUMBERS)
+    lpips_file(folder / "vgg.pth", weights)
+    return ["--vgg16", str(folder / "vgg16.pth"), "--lpips", str(folder / "vgg.pth")]

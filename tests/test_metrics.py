@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from networks import VGG16_NUMBERS, lpips_file, random_inception, random_weights, torchvision_file
+from networks import own_cache, random_inception, random_weights, vgg16  # noqa: F401
 from PIL import Image
 from tiny import TINY
 
@@ -32,21 +32,6 @@ from training.checkpoint import read_checkpoint
 from training.heldout import divided
 from training.run import TrainState
 from training.schedule import Config
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("TORCH_HOME", raising=False)
-
-
-@pytest.fixture(scope="module")
-def vgg16(tmp_path_factory):
-    """Files of random weights, as the options that name them."""
-    folder, weights = tmp_path_factory.mktemp("weights"), random_weights("vgg16")
-    torchvision_file(folder / "vgg16.pth", weights, VGG16_NUMBERS)
-    lpips_file(folder / "vgg.pth", weights)
-    return ["--vgg16", str(folder / "vgg16.pth"), "--lpips", str(folder / "vgg.pth")]
 
 
 def save_checkpoint(path, seed=3, images=128):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import VGG16_NUMBERS, lpips_file, random_weights, torchvision_file
+from networks import own_cache, random_weights, vgg16  # noqa: F401
 from PIL import Image
 from tqdm import tqdm
 
@@ -23,19 +23,6 @@ from quality.sets import Data, Folder, open_data
 from training.heldout import divide, divided
 
 BAR = tqdm(disable=True)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def vgg16(tmp_path_factory):
-    folder, weights = tmp_path_factory.mktemp("weights"), random_weights("vgg16")
-    torchvision_file(folder / "vgg16.pth", weights, VGG16_NUMBERS)
-    lpips_file(folder / "vgg.pth", weights)
-    return ["--vgg16", str(folder / "vgg16.pth"), "--lpips", str(folder / "vgg.pth")]
 
 
 @pytest.fixture(scope="module")
