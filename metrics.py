@@ -31,7 +31,7 @@ from figures.grid import check_place, notes_of, save_png, to_bytes
 from figures.network import load_network
 from quality.chart import chart
 from quality.judge import METRICS, Judge, Request, metric_list, settled
-from quality.neighbours import IMAGES, find_space, nearest, share_near, sheet
+from quality.neighbours import IMAGES, at_once, find_space, nearest, share_near, sheet
 from quality.sets import Folder, chosen, open_data
 from training.beginning import check_alone, check_folder
 from training.heldout import heldout_amount
@@ -79,7 +79,8 @@ def show_neighbours(sets, args, place: Path) -> None:
     """
     images, space = images_of(args.paths[0], args), find_space(args.vgg16, args.lpips)
     collections = [data.at(images.shape[2:]) for data in sets]
-    with Bar(desc="neighbours", unit="img", mininterval=1, leave=False) as bar:
+    total = len(at_once(images)) * sum(x.length for x in collections)
+    with Bar(total=total, desc="neighbours", unit="img", mininterval=1, leave=False) as bar:
         *others, found = (nearest(images, x, space, args.batch, bar) for x in collections)
     save_png(sheet(images, collections[-1], found), place, MARK)
     print(place)

@@ -70,11 +70,18 @@ def squared_distances(a, b):
     return np.maximum(squares - 2 * (a @ b.T), 0)
 
 
+def at_once(images) -> list:
+    """Images (n, 3, h, w) in parts whose features may be held together."""
+    n = max(1, ENOUGH // (images.shape[2] * images.shape[3]))
+    return [images[i : i + n] for i in range(0, len(images), n)]
+
+
 def nearest(images, collection, space: Space, batch: int, bar) -> Nearest:
-    """Of images uint8 (n, 3, h, w) in a `Collection` of the same size; the bar counts pictures."""
-    n, indices = max(1, ENOUGH // (images.shape[2] * images.shape[3])), range(collection.length)
-    found = []
-    for some in (images[i : i + n] for i in range(0, len(images), n)):
+    """Of images uint8 (n, 3, h, w) in a `Collection` of the same size; the bar counts pictures, all
+    for each part of `at_once`.
+    """
+    indices, found = range(collection.length), []
+    for some in at_once(images):
         places, done = space.embed(some), 0
         best = Nearest(np.zeros(len(some), int), np.full(len(some), np.inf))
         for pixels in collection.batches(indices, batch):
