@@ -169,6 +169,12 @@ def nvcc_version(nvcc: str) -> Optional[Tuple[int, int]]:
     return (int(found.group(1)), int(found.group(2))) if found else None
 
 
+def capabilities(nvcc: str) -> List[Tuple[int, int]]:
+    """The kinds of GPU that a CUDA compiler compiles for, in order; none where it does not say."""
+    found = re.findall(r"^sm_(\d+)(\d)$", ask(nvcc, "--list-gpu-code"), re.MULTILINE)
+    return sorted((int(major), int(minor)) for major, minor in found)
+
+
 def toolkit_root(nvcc: str) -> Path:
     """The folder that holds bin/nvcc: nvcc says it itself, for on the PATH may be a script."""
     text = ask(nvcc, "--dryrun", "-c", "-x", "cu", os.devnull, "-o", os.devnull)

@@ -80,11 +80,13 @@ def objection(cuda: Cuda, driver: Driver) -> str:
         return "{} needs a newer NVIDIA driver, this one is for CUDA {}.{}".format(
             cuda.text, *driver.version
         )
+    known = cuda_home.capabilities(cuda.nvcc)
     for gpu in driver.gpus:
-        if major >= 13 and gpu.capability < (7, 5):
-            reason = f"CUDA {major} compiles for 7.5 and later"
-        elif gpu.capability >= (10, 0):
-            reason = "Jittor compiles for at most 9.0"
+        if known and gpu.capability not in known:
+            least, most = ("{}.{}".format(*x) for x in (known[0], known[-1]))
+            reason = f"CUDA {major}.{minor} compiles for {least} to {most}"
+        elif gpu.capability >= (10, 0) and jittor_home.lacks("gpu-10"):
+            reason = "this Jittor compiles for at most 9.0"
         else:
             continue
         return "{} has compute capability {}.{}, {}".format(gpu.name, *gpu.capability, reason)
