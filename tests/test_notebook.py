@@ -107,4 +107,4 @@ def test_a_script_that_fails_ends_it(clone):
     nbclient = pytest.importorskip("nbclient", reason=NEEDS)
     with pytest.raises(nbclient.exceptions.CellExecutionError) as e:
         executed(clone, 9, ENVIRONMENT="", NETWORK="nowhere.model")
-    assert "generate.py ended with exit code 2: see what it says above" in str(e.value)
+    assert "generate.py ended with exit code 1: see what it says above" in str(e.value)
