@@ -186,6 +186,9 @@ def prepare_environment(choice: str, precision="float32", threads=None) -> Tuple
     os.environ.setdefault("JPY_PARENT_PID", "0")  # Jittor leaves Ctrl-C to us, as in a notebook
     os.environ["use_mpi"] = "1" if under_mpirun() else "0"  # compiled only where it is used
     os.environ["nvcc_path"] = cuda.nvcc if cuda else ""
+    if not cuda:  # what a process with CUDA has given to this one would make another Jittor
+        flags = os.environ.pop("cc_flags", "").replace(cuda_home.WITHOUT_PROPERTIES, "").strip()
+        os.environ.update({"cc_flags": flags} if flags else {})
     if cuda:
         for name, value in cuda.environment.items():
             if name == "cc_flags":

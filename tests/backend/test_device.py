@@ -88,6 +88,19 @@ def test_without_cudnn(machine, tmp_path):
     assert why_not().endswith("has no cudnn.h, libcudnn.so: pip install nvidia-cudnn-cu12")
 
 
+@pytest.mark.parametrize("given", ["", "-g"])
+def test_a_cpu_after_cuda_gets_the_jittor_of_the_cpu(machine, tmp_path, monkeypatch, given):
+    """In a process that one with CUDA has started, with its environment."""
+    machine(H100)
+    if given:
+        monkeypatch.setenv("cc_flags", given)
+    put_toolkit(tmp_path / "cuda", "13.0", cudnn="9.19.0")
+    device.prepare_environment("cuda")
+    assert "-DclockRate" in os.environ["cc_flags"]
+    device.prepare_environment("cpu")
+    assert os.environ.get("cc_flags", "") == given and ("cc_flags" in os.environ) == bool(given)
+
+
 def test_driver_older_than_the_toolkit(machine, tmp_path):
     machine(H100, version=(12, 4))
     put_toolkit(tmp_path / "cuda", "13.0", cudnn="9.19.0")
