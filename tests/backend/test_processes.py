@@ -77,8 +77,8 @@ def test_two_follow_one(lmdb, two, tmp_path, monkeypatch):
     """The same weights but for rounding, from 4 to 16 px, once minibatch stddev is by process."""
     whole = norms.minibatch_stddev
 
-    def by_process(x):
-        parts = [whole(x[0::2]), whole(x[1::2])]
+    def by_process(x, group):
+        parts = [whole(x[0::2], group), whole(x[1::2], group)]
         n, c, h, w = x.shape
         return jt.stack(parts, dim=1).reshape(n, c + 1, h, w)
 
