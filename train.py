@@ -31,9 +31,11 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from backend import device, signals, terminal
-from backend.disk import locked
+from backend.begun import check_launcher
+from backend.disk import check_folder, locked
 from backend.terminal import CompilerError, UsageError
 from data.batches import batches
+from data.heldout import divided
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
 from figures.rendering import map_latents, render
@@ -41,7 +43,6 @@ from quality.gap import Gap
 from quality.measuring import Measuring, add_measuring_options, requested
 from quality.sets import HELDOUT, Data
 from training import memory
-from training.beginning import check_folder, check_launcher
 from training.folder import (
     check_finite,
     check_vacant,
@@ -51,7 +52,6 @@ from training.folder import (
     remove_rolling,
     writing,
 )
-from training.heldout import divided
 from training.history import MARK, ROLLING, History
 from training.options import run_parser
 from training.progress import Clock, Progress, values_of

@@ -7,8 +7,8 @@ import dataclasses
 
 from backend import device
 from backend.terminal import UsageError, number, seed_number
+from data.heldout import heldout_amount
 from data.sizes import image_size
-from training.heldout import heldout_amount
 from training.schedule import FREEZABLE, LOSS_NAMES, Config, batches_of
 
 LARGEST_BATCH = 2**16  # images
