@@ -29,12 +29,12 @@ class Gap:
     def __init__(self, seen, unseen):
         self.seen, self.unseen = seen, unseen
 
-    def __call__(self, run, phase, tell) -> None:
+    def __call__(self, run, phase, tell):
         """After an iteration of `phase`, every EVERY iterations; tell(line) adds to the log. What
-        is looked at follows from (seed, images seen).
+        is looked at follows from (seed, images seen). Returns `gap_of` it, or None.
         """
         if run.iteration % EVERY:
-            return
+            return None
         rng = np.random.default_rng([run.config.seed, run.images_seen, GAP_STREAM])
         n = self.group(run, phase)
         count = max(1, IMAGES // n) * n
@@ -46,7 +46,9 @@ class Gap:
         scores = {"d_train": d_train, "d_heldout": d_heldout, "d_fake": d_fake}
         check_finite(scores, run.iteration)
         line = {"iteration": run.iteration, "images": run.images_seen, "size": phase.size}
-        tell({**line, **scores, "gap": gap_of(d_train, d_heldout, d_fake)})
+        gap = gap_of(d_train, d_heldout, d_fake)
+        tell({**line, **scores, "gap": gap})
+        return gap
 
     def group(self, run, phase) -> int:
         """Images that are scored together, of all three kinds alike: the score hangs on how much a
