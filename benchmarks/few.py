@@ -218,6 +218,7 @@ def table(results: dict) -> str:
 def compare(args) -> None:
     """All trials, and the table."""
     results, names = {}, [name for name in args.sets if name != "emoji" or args.emoji]
+    few = {name: x for name, x in sets_of(args).items() if name in names}
     for name in sorted(set(args.sets) - set(names)):
         print(f"{name}: left out, --emoji FOLDER names the pictures")
     for seed in args.seeds:  # of each variant one, before any has two
@@ -232,8 +233,14 @@ def compare(args) -> None:
                 print(f"{name}, {variant}, seed {seed}: {text}", flush=True)
     order = [(name, variant) for name in names for variant in variants_of(name, args)]
     text = table({key: results[key] for key in order if key in results})
-    about = f"{args.minutes:g} minutes of processor time each, {args.num} images against "
-    about += f"{args.heldout} held-out pictures; medians"
+    shares = ", ".join(
+        f"{name} {x.pictures / (x.pictures + args.heldout):.2f}" for name, x in few.items()
+    )
+    about = (
+        f"{args.minutes:g} minutes of processor time each, {args.num} images against "
+        f"{args.heldout} held-out pictures; medians. near: to a training picture rather than to "
+        f"any held-out one, about {shares} where none is a copy."
+    )
     (args.out / "table.md").write_text(f"{about}\n\n{text}\n", encoding="utf-8")
     print(f"\n{about}\n\n{text}")
 
