@@ -14,12 +14,13 @@ import argparse
 from contextlib import closing
 
 from backend import terminal
+from backend.begun import check_alone
+from backend.disk import check_folder
 from backend.terminal import number, printable
 from data.batches import load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
 from figures.grid import check_place, is_grid, save_grid
-from training.beginning import check_alone, check_folder
 
 
 def __getattr__(name: str):

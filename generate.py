@@ -20,6 +20,7 @@ import argparse
 
 from backend import terminal
 from backend.bar import Bar
+from backend.begun import check_alone
 from figures.changes import change
 from figures.figures import FIGURES
 from figures.options import check_usage, figure_parser
@@ -32,7 +33,6 @@ from figures.writing import (
     write_figure,
     write_images,
 )
-from training.beginning import check_alone
 
 
 def generate(args) -> None:
