@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
-import argparse
 import contextlib
 import json
 import time
@@ -24,7 +23,8 @@ from typing import NamedTuple
 
 from backend import device, terminal
 from backend.bar import Bar
-from backend.terminal import UsageError, UserError, number, seed_number
+from backend.disk import check_folder, check_log, check_readable
+from backend.terminal import Parser, UsageError, UserError, number, seed_number
 from data.sizes import image_size
 from figures.artist import Artist
 from figures.grid import check_place, notes_of, save_png, to_bytes
@@ -33,7 +33,7 @@ from quality.chart import chart
 from quality.judge import METRICS, Judge, Request, metric_list, settled
 from quality.neighbours import IMAGES, at_once, find_space, nearest, share_near, sheet
 from quality.sets import Folder, chosen, open_data
-from training.beginning import check_alone, check_folder
+from training.beginning import check_alone
 from training.heldout import heldout_amount
 
 MARK = {"Software": "metrics.py"}  # in the text of a chart
@@ -150,8 +150,7 @@ def is_chart(path) -> bool:
 def check_usage(args, request: Request) -> None:
     """What can be checked before Jittor loads."""
     for path in [*args.paths, args.data]:
-        if not Path(path).exists():
-            raise UserError(f"{path}: no such file or folder")
+        check_readable(path, UserError, kinds=("a file", "a folder"))
     folders = [path for path in args.paths if Path(path).is_dir()]
     paths = [name for name in request.metrics if name.startswith("ppl_")]
     if folders and paths:
@@ -177,6 +176,8 @@ def run(args) -> None:
     check_usage(args, request)
     folder, rows = Path(args.expname or ".") / "results", []
     check_folder(folder)
+    for metric in request.metrics:
+        check_log(folder / f"metric-{metric}.jsonl")
     if len(args.paths) > 1:
         check_place(folder / "metrics.png", is_chart, "--expname")
     if args.neighbours:
@@ -212,12 +213,8 @@ def add_weight_options(p) -> None:
     g.add_argument("--lpips", metavar="FILE", help="LPIPS's vgg.pth, for ppl_z and ppl_w; likewise")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser() -> Parser:
+    p = Parser(__doc__)
     text = "checkpoint (.model) of train.py, or a folder of pictures of one size"
     p.add_argument("paths", nargs="+", metavar="CKPT|FOLDER", help=text)
     text = "what to compare with: LMDB or tree of prepare_data.py, or a folder of pictures"

@@ -16,12 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
-import argparse
 
 import numpy as np
 
 from backend import signals, terminal
 from backend.bar import Bar
+from backend.disk import check_folder
+from backend.terminal import Parser
 from figures.network import open_network
 from figures.projection import read_target
 from figures.search import (
@@ -35,7 +36,7 @@ from figures.search import (
     with_paths,
 )
 from figures.settling import results_folder, with_network
-from training.beginning import check_alone, check_folder
+from training.beginning import check_alone
 
 
 def project_batch(options, network, batch, lpips, bar, caught) -> bool:
@@ -80,7 +81,7 @@ def projector(args) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     return projector_parser(__doc__)
 
 

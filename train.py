@@ -19,7 +19,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
-import argparse
 import contextlib
 import functools
 import json
@@ -32,7 +31,7 @@ import numpy as np
 
 from backend import device, signals, terminal
 from backend.disk import locked
-from backend.terminal import CompilerError, UsageError
+from backend.terminal import CompilerError, Parser, UsageError
 from data.batches import batches
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
@@ -41,9 +40,10 @@ from quality.gap import Gap
 from quality.measuring import Measuring, add_measuring_options, requested
 from quality.sets import HELDOUT, Data
 from training import memory
-from training.beginning import check_folder, check_launcher
+from training.beginning import check_launcher
 from training.folder import (
     check_finite,
+    check_places,
     check_vacant,
     make_folders,
     make_ready,
@@ -332,8 +332,7 @@ def start(args) -> int:
     """Checks what can be checked before Jittor loads, then trains. Returns the exit code."""
     folder = Path(args.expname or ".")
     check_launcher()
-    for name in ("checkpoint", "sample"):
-        check_folder(folder / name)
+    check_places(folder)
     if device.rank():  # only the first writes and speaks
         with contextlib.redirect_stdout(None):
             return run_in(args, folder)
@@ -342,7 +341,7 @@ def start(args) -> int:
         return run_in(args, folder)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     p = run_parser(__doc__)
     add_measuring_options(p)
     return p

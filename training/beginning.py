@@ -2,10 +2,9 @@
 
 import os
 import shlex
-from pathlib import Path
 
 from backend import device
-from backend.terminal import UsageError, UserError
+from backend.terminal import UsageError
 
 FEW = 100, 1000  # pictures, from and below: what was seen of 100 and 500 is said
 
@@ -71,18 +70,3 @@ def advice(pictures: int, path: str) -> str:
         f"    python train.py {shlex.quote(path)} --expname tuned --ckpt CKPT --tune --heldout "
         f"{pictures // 10}"
     )
-
-
-def check_folder(folder) -> None:
-    """UserError where a folder that will be written in is neither there nor can be made, for a
-    file is in its way, or this user may not: to be told before anything is computed.
-    """
-    folder = Path(folder)
-    place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
-    if not place.is_dir():
-        raise UserError(
-            f"{place} is no folder, but files are to be written into {folder}: move it, or name "
-            "another folder"
-        )
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{place} may not be written in by this user: name another folder")

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from backend import device
-from backend.terminal import UsageError, number, seed_number
+from backend.terminal import Parser, UsageError, number, seed_number
 from data.sizes import image_size
 from training.heldout import heldout_amount
 from training.schedule import FREEZABLE, LOSS_NAMES, Config, batches_of
@@ -160,12 +160,8 @@ def add_tuning_options(p) -> None:
     g.add_argument("--freeze_g", metavar="mapping|SIZE,..", type=freezable("freeze_g"), help=text)
 
 
-def run_parser(description=None) -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def run_parser(description=None) -> Parser:
+    p = Parser(description)
     p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
     count = number(int, 1)
     g = p.add_argument_group("growth")

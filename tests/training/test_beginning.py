@@ -11,8 +11,9 @@ import convert
 import generate
 import prepare_data
 import train
+from backend.disk import check_folder
 from backend.terminal import UserError
-from training.beginning import LAUNCHERS, advice, check_alone, check_folder, check_launcher
+from training.beginning import LAUNCHERS, advice, check_alone, check_launcher
 
 
 @pytest.fixture(autouse=True)
