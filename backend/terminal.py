@@ -255,8 +255,10 @@ def explained(e: OSError) -> str:
     """Which file, what is wrong with it, and what helps. Where none is named it is mostly one of
     Jittor's.
     """
-    name = e.filename if e.filename is not None else open_file(e)
-    if name is not None and e.errno is not None:
+    name = e.filename
+    if name is None and (e.errno in HELP or e.errno is None):
+        name = open_file(e)
+    if name is not None:
         return f"{name}: {reason(e)}"
     if e.errno == errno.ENOLCK:
         return f"{e.strerror}: set JITTOR_HOME to a folder of a disk that has file locks"

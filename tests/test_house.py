@@ -64,6 +64,17 @@ def test_one_function_opens_pictures():
     assert places == [ROOT / "data" / "choice.py"]
 
 
+def test_no_option_may_be_abbreviated():
+    """Where one that is wrong is a beginning of another, that would be taken."""
+    files = [*FILES, *(ROOT / "benchmarks").glob("*.py")]
+    found = {}
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "ArgumentParser":
+                found[path.name] = [k.value.value for k in node.keywords if k.arg == "allow_abbrev"]
+    assert len(found) > 10 and set(map(tuple, found.values())) == {(False,)}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_answers_one_question(room):
     modules = [path for path in (ROOT / room).glob("*.py") if path.stem != "__init__"]
