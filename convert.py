@@ -16,12 +16,11 @@ import dataclasses
 import json
 import os
 
-import numpy as np
-
 from backend import terminal
-from backend.disk import check_file, replacing
+from backend.disk import check_file
 from backend.terminal import Parser, UsageError
 from data.sizes import image_size, step_of
+from figures.latents import write_arrays
 from formats import files, nvidia, pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
@@ -154,9 +153,7 @@ def save_noise(path, out) -> None:
         maps = {f"noise_{x.shape[-1]}": x for x in nvidia.noise_of(values)}
     except (KeyError, ValueError):
         raise CheckpointError(f"{path} is damaged: its noise maps are none") from None
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as unfinished, open(unfinished, "wb") as file:
-        np.savez(file, **maps)
+    write_arrays(out, **maps)
 
 
 def parser() -> Parser:

@@ -153,6 +153,8 @@ def check_usage(args, request: Request) -> None:
         check_readable(path, UserError, kinds=("a file", "a folder"))
     folders = [path for path in args.paths if Path(path).is_dir()]
     paths = [name for name in request.metrics if name.startswith("ppl_")]
+    for path in folders:  # what is wrong with one shows before the first is measured
+        Folder(path)
     if folders and paths:
         raise UsageError(f"{paths[0]} needs a generator: {folders[0]} is a folder of pictures")
     if args.neighbours and len(args.paths) > 1:

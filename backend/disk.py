@@ -48,9 +48,13 @@ def check_folder(folder) -> None:
             "another folder"
         )
     if os.statvfs(place).f_flag & os.ST_RDONLY:
-        raise UserError(f"{place} is on a disk that may only be read: name another folder")
+        raise UserError(
+            f"{place.absolute()} is on a disk that may only be read: name another folder"
+        )
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{place} may not be written in by this user: name another folder")
+        raise UserError(
+            f"{place.absolute()} may not be written in by this user: name another folder"
+        )
     check_names(folder, place)
 
 

@@ -236,6 +236,7 @@ def wanted_folder(path):
     else:
         advice = f"if it is an archive of pictures, {prepare}"
     kind = kind_of(path)
+    advice = advice if kind == "a file" else "name one"
     return DataError(f"{path} is {kind}, but training needs a folder, an LMDB or a tree: {advice}.")
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 
 import lmdb
 
@@ -46,6 +47,11 @@ def open_lmdb(path):
     return env
 
 
+def files_are_limited() -> bool:
+    """Whether this process may not write files of any size."""
+    return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+
+
 def obstacle(error) -> str:
     """What of the system keeps an LMDB out of reach, and what helps; "" where the system is not to
     blame, but what the file holds, or that there is none.
@@ -53,6 +59,8 @@ def obstacle(error) -> str:
     text = str(error)  # the binding tells the system's errors by their texts alone
     number = next((n for n in errno.errorcode if text.endswith(f": {os.strerror(n)}")), None)
     advice = "" if number is None else ADVICE.get(number, AWAY)
+    if number == errno.EIO and files_are_limited():  # what it says of a write that is cut short
+        advice = HELP[errno.EFBIG]
     return advice and f"{os.strerror(number)}: {advice}"
 
 

@@ -58,8 +58,8 @@ def writing(path):
         yield
     except OSError as e:
         raise UserError(
-            f"{path} cannot be written ({reason(e)}): what was saved before is intact, "
-            "mend that and go on with --ckpt latest"
+            f"{path} cannot be written ({reason(e)}): what was saved before is intact, mend that, "
+            "then repeat the command, where a run has checkpoints with --ckpt latest"
         ) from e
 
 
