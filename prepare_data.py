@@ -36,7 +36,7 @@ from PIL import ImageColor
 from backend import machine, signals, terminal
 from backend.bar import Bar
 from backend.disk import check_file, check_readable
-from backend.terminal import Parser, UsageError, explained, given, number, printable
+from backend.terminal import FULL, Parser, UsageError, explained, given, number, printable
 from data import people
 from data.choice import Choice, error_text
 from data.decode import RULES
@@ -351,7 +351,7 @@ def check_usage(args):
 
 
 def free_space(folder):
-    """A remark for errors: of a full disk LMDB says only that it could not write."""
+    """A remark for errors."""
     parent = os.path.dirname(folder) or "."
     existing = next((f for f in (folder, parent) if os.path.isdir(f)), None)
     if existing is None:
@@ -385,8 +385,9 @@ def attempt(args):
     except (OSError, lmdb.Error) as error:  # a full disk, a folder that may not be read
         why = explained(error) if isinstance(error, OSError) else obstacle(error)
         if not needs_another_disk(error):
-            why = f"{why or error_text(error)}{free_space(out)}. When that is mended, go on with "
-            why += "--resume"
+            # Of a full disk LMDB may say only that it could not write
+            room = free_space(out) if getattr(error, "errno", None) in (None, *FULL) else ""
+            why = f"{why or error_text(error)}{room}. When that is mended, go on with --resume"
         print(f"Cannot make {out} from {args.path}: {why}.", file=sys.stderr)
     return 1
 

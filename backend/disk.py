@@ -140,8 +140,8 @@ def flush(path) -> None:
 
 
 def check_readable(path, error, advice: str = "", kinds=("a file",)) -> None:
-    """Raises error(a sentence) where nothing of these kinds lies at a path: a pipe, for example,
-    would be waited for, and cannot be read twice.
+    """Raises error(a sentence) where nothing of these kinds lies at a path, or this user may not
+    read it. A pipe, for example, would be waited for, and cannot be read twice.
     """
     try:
         os.stat(path)
@@ -152,6 +152,8 @@ def check_readable(path, error, advice: str = "", kinds=("a file",)) -> None:
     if kind not in kinds:
         found = f" is {kind}, no {wanted}" if kind else f": no such {wanted}"
         raise error(f"{path}{found}{advice}")
+    if not os.access(path, os.R_OK | (os.X_OK if kind == "a folder" else 0)):
+        raise error(f"{path} may not be read by this user: change its permissions")
 
 
 def content_of(path: Path, error) -> bytes:

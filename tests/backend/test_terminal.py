@@ -163,6 +163,20 @@ def test_ctrl_c_that_is_ignored_stays_so():
     assert interrupted("print('on', flush=True); time.sleep(1)", "SIG_IGN") == ["", "", 7]
 
 
+@pytest.mark.parametrize("script", [*SCRIPTS, "metrics", "explore"])
+def test_ctrl_c_while_a_script_imports_the_rest(tmp_path, script):
+    """Which takes long where packages lie on a share; a session that imports one keeps Ctrl-C."""
+    (tmp_path / "tqdm.py").write_text("import time; print('on', flush=True); time.sleep(60)")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    own = [sys.executable, str(ROOT / f"{script}.py")]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {script}"
+    for command, quiet in ((own, True), ([sys.executable, "-c", code], False)):
+        command = [sys.executable, "-c", INTERRUPT, "default_int_handler", *command]
+        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+        out, err, status = json.loads(done.stdout)
+        assert (out, status) == ("", -signal.SIGINT) and ("KeyboardInterrupt" not in err) == quiet
+
+
 def test_the_handler_before_comes_back(monkeypatch):
     """As of a program; in a session it stays, and ends what it calls, not the session."""
     seen, before = [], signal.default_int_handler
