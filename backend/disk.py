@@ -36,9 +36,10 @@ def unfinished_of(path: Path) -> Path:
     return path.with_name(path.name + UNFINISHED)
 
 
-def check_folder(folder) -> None:
-    """UserError where a folder that will be written in is neither there nor can be made, for a
-    file is in its way, or this user may not: to be told before anything is computed.
+def check_folder(folder, name: str = "") -> None:
+    """UserError where a folder that will be written in is neither there nor can be made, for a file
+    is in its way, this user may not, or a name, or that of a file in it, is too long: to be told
+    before anything is computed.
     """
     folder = Path(folder)
     place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
@@ -47,7 +48,8 @@ def check_folder(folder) -> None:
             f"{place} is no folder, but files are to be written into {folder}: move it, or name "
             "another folder"
         )
-    if os.statvfs(place).f_flag & os.ST_RDONLY:
+    disk = os.statvfs(place)
+    if disk.f_flag & os.ST_RDONLY:
         raise UserError(
             f"{place.absolute()} is on a disk that may only be read: name another folder"
         )
@@ -55,19 +57,10 @@ def check_folder(folder) -> None:
         raise UserError(
             f"{place.absolute()} may not be written in by this user: name another folder"
         )
-    check_names(folder, place)
-
-
-def check_names(path: Path, place: Path) -> None:
-    """UserError where a name in a path, below a folder that is there, is longer than its disk
-    takes.
-    """
-    longest = os.pathconf(place, "PC_NAME_MAX")
-    for name in path.parts[len(place.parts) :]:
-        if len(os.fsencode(name)) > longest:
+    for part in (*folder.parts[len(place.parts) :], name):
+        if len(os.fsencode(part)) > disk.f_namemax > 0:
             raise UserError(
-                f"{name[:40]}... is longer than the {longest} bytes that names have there: give a "
-                "shorter one"
+                f"{part[:40]}... has more than {disk.f_namemax} bytes: give a shorter name"
             )
 
 
@@ -76,14 +69,13 @@ def check_file(path, advice: str = "name another file") -> None:
     name or at that of what is unfinished.
     """
     path = Path(path)
-    check_folder(path.parent)
-    if path.parent.is_dir():
-        check_names(unfinished_of(path), path.parent)
-    for place in (path, unfinished_of(path)):
-        replaced = place != path and place.is_symlink()
-        if kind_of(place) not in ("", "a file") and not replaced:
+    unfinished = unfinished_of(path)
+    check_folder(path.parent, unfinished.name)
+    for place in (path, unfinished):
+        kind = kind_of(place)
+        if kind not in ("", "a file") and not (place == unfinished and place.is_symlink()):
             raise UsageError(
-                f"{place} is {kind_of(place)}, where a file is to be written: move it, or {advice}"
+                f"{place} is {kind}, where a file is to be written: move it, or {advice}"
             )
 
 

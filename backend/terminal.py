@@ -42,7 +42,7 @@ HELP = {  # by what the system says in `errno`: what is meant, and what helps
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "see ulimit -n"),
     errno.ENOMEM: "this process may have no more memory, see ulimit -v",
     errno.EAGAIN: "this process may have no more memory or threads, see ulimit -a",
-    errno.ENOLCK: "take a disk that has file locks",
+    errno.ENOLCK: "set JITTOR_HOME to a folder of a disk that has file locks",
     errno.EEXIST: "move what lies there",
     errno.EISDIR: "it is a folder, where a file is needed",
     errno.ENOTDIR: "a file is in the place of a folder",
@@ -216,8 +216,14 @@ def compiling():
 
 
 def check_system() -> None:
-    """UsageError on another system than Linux."""
+    """UsageError on another system than Linux, and in a folder that has been removed."""
     needed = (os, "sched_getaffinity"), (signal, "SIGHUP"), (signal, "pthread_sigmask")
+    try:
+        os.getcwd()
+    except OSError as e:
+        raise UsageError(
+            f"the folder that this is started in is gone ({e.strerror}): cd to another"
+        )
     with contextlib.suppress(ImportError):
         import fcntl  # noqa: F401
 
@@ -260,8 +266,6 @@ def explained(e: OSError) -> str:
         name = open_file(e)
     if name is not None:
         return f"{name}: {reason(e)}"
-    if e.errno == errno.ENOLCK:
-        return f"{e.strerror}: set JITTOR_HOME to a folder of a disk that has file locks"
     if e.errno in FULL:
         return f"{reason(e)} (a file that is not named, in ~/.cache/jittor if it is Jittor's)"
     return reason(e)

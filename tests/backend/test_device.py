@@ -313,7 +313,9 @@ def test_a_compiler_that_is_named_and_missing(monkeypatch, name, program):
     for variable in ("cc_path", "mpicc_path"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-    monkeypatch.setattr(device.cuda_home.shutil, "which", lambda path: None if path == program else path)
+    monkeypatch.setattr(
+        device.cuda_home.shutil, "which", lambda path: None if path == program else path
+    )
     device.check_compiler()
     monkeypatch.setenv(name, program)
     with pytest.raises(device.DeviceError, match=f"{name} in the .*{re.escape(program)}"):

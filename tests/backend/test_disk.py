@@ -161,7 +161,7 @@ def test_what_is_no_file_is_not_replaced(things, tmp_path):
 @pytest.mark.parametrize("name", ["n" * 256, "\u00e9" * 128, "n" * 250, "a/b/" + "n" * 256 + "/c"])
 def test_names_that_are_too_long(tmp_path, name):
     """Of the file or a folder around it, in bytes; that of what is unfinished is longer yet."""
-    with pytest.raises(UserError, match="is longer than the 255 bytes that names have there"):
+    with pytest.raises(UserError, match="has more than 255 bytes: give a shorter"):
         disk.check_file(tmp_path / name)
     assert os.listdir(tmp_path) == []
     disk.check_file(tmp_path / ("n" * (255 - len(disk.UNFINISHED))))

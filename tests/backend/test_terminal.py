@@ -279,14 +279,18 @@ def test_what_errors_of_files_mean(capsys, tmp_path, number):
         assert re.match(f"x.py: {re.escape(str(path))}: {MEANINGS[number]}", said), said
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        "with open(p, 'w') as f: f.write('x' * 9999)",
-        "__import__('pathlib').Path(p).write_bytes(b'x' * 9999)",
-    ]
-    + ["__import__('numpy').save(p, __import__('numpy').zeros(9999))"],
-)
+NOISE = "__import__('numpy').random.rand(80, 80)"
+WRITES = [  # ways to write more than 4 kB to a path p
+    "with open(p, 'w') as f: f.write('x' * 9999)",
+    "__import__('pathlib').Path(p).write_bytes(b'x' * 9999)",
+    f"__import__('numpy').save(p, {NOISE})",
+    f"__import__('figures.latents').latents.write_arrays(p, w={NOISE})",
+    f"__import__('formats.pytorch').pytorch.write(p, {{'w': {NOISE}}})",
+    f"__import__('figures.grid').grid.save_png((255 * {NOISE}).astype('uint8'), p)",
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
 def test_a_limit_of_the_size_of_files(tmp_path, write):
     """Of the shell: every way of writing gives one sentence that names file and limit."""
     path = str(tmp_path / "a.npy")
@@ -295,6 +299,18 @@ def test_a_limit_of_the_size_of_files(tmp_path, write):
     said = done.stderr.splitlines()
     assert done.returncode == 1 and len(said) == 1 and "(ulimit -f)" in said[0], said
     assert said[0].startswith(f"x.py: {path}: ")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_folder_that_is_gone(tmp_path, script):
+    """Jittor would compile itself anew in it, and fail."""
+    (tmp_path / "gone").mkdir()
+    command = ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", sys.executable]
+    command += [str(ROOT / f"{script}.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "gone")
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith(f"{script}.py: the folder that this is started in is gone")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_fault_of_ours_is_not_taken_for_a_limit():
