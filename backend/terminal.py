@@ -221,9 +221,8 @@ def check_system() -> None:
     try:
         os.getcwd()
     except OSError as e:
-        raise UsageError(
-            f"the folder that this is started in is gone ({e.strerror}): cd to another"
-        )
+        text = f"the folder that this is started in is gone ({e.strerror}): cd to another"
+        raise UsageError(text) from None
     with contextlib.suppress(ImportError):
         import fcntl  # noqa: F401
 
