@@ -34,7 +34,7 @@ AWAY = "the disk or share does not answer as it should: mount it anew, then repe
 HELP = {  # by what the system says in `errno`: what is meant, and what helps
     errno.ENOSPC: "make room on that disk, or take another",
     errno.EDQUOT: "make room in what this user may fill of that disk, or take another",
-    errno.EFBIG: "it is above the limit of this shell (ulimit -f) or of that disk",
+    errno.EFBIG: "a limit of this shell (ulimit -f) or of that disk, which need not be full",
     errno.EROFS: "that disk may only be read, take another",
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM), "this user may not: change its permissions, or its owner's"

@@ -134,6 +134,15 @@ def test_what_is_no_file_is_not_read(things):
         disk.check_readable(things["a socket"], UserError, kinds=("a file", "a folder"))
 
 
+@pytest.mark.parametrize("kind", ["a file", "a folder"])
+def test_what_may_not_be_read_is_said(things, monkeypatch, kind):
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, how: asked.append((path, how)))
+    with pytest.raises(UserError, match=f"^{things[kind]} may not be read by this user: change"):
+        disk.check_readable(things[kind], UserError, kinds=("a file", "a folder"))
+    assert asked == [(things[kind], os.R_OK | os.X_OK * (kind == "a folder"))]
+
+
 def test_what_is_no_file_is_not_replaced(things, tmp_path):
     """Neither at the name of the file nor at that of what is unfinished, but for links there."""
     for kind, path in things.items():
