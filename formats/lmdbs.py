@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 
 import lmdb
 
@@ -49,6 +48,8 @@ def open_lmdb(path):
 
 def files_are_limited() -> bool:
     """Whether this process may not write files of any size."""
+    import resource  # of Unix alone: terminal.check_system says so first
+
     return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
 
 
