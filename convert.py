@@ -17,6 +17,7 @@ import json
 import os
 
 from backend import terminal
+from backend.begun import check_alone
 from backend.disk import check_file
 from backend.terminal import Parser, UsageError
 from data.sizes import image_size, step_of
@@ -24,7 +25,6 @@ from figures.latents import write_arrays
 from formats import files, nvidia, pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
-from training.beginning import check_alone
 from training.checkpoint import AVERAGE_ALONE, check_parameters, config_of, read_checkpoint
 from training.resume import take_optimizer
 from training.schedule import NVIDIA_FIELDS

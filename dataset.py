@@ -14,12 +14,12 @@ import argparse
 from contextlib import closing
 
 from backend import terminal
+from backend.begun import check_alone
 from backend.terminal import Parser, number, printable
 from data.batches import load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
 from figures.grid import check_place, check_size, is_grid, save_grid
-from training.beginning import check_alone
 
 
 def __getattr__(name: str):

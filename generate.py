@@ -19,6 +19,7 @@ import backend.supported  # noqa: F401  # isort:skip (says so where this Python 
 
 from backend import terminal
 from backend.bar import Bar
+from backend.begun import check_alone
 from backend.terminal import Parser
 from figures.changes import change
 from figures.figures import FIGURES
@@ -32,7 +33,6 @@ from figures.writing import (
     write_figure,
     write_images,
 )
-from training.beginning import check_alone
 
 
 def generate(args) -> None:

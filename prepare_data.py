@@ -35,6 +35,7 @@ from PIL import ImageColor
 
 from backend import machine, signals, terminal
 from backend.bar import Bar
+from backend.begun import check_alone
 from backend.disk import check_file, check_readable
 from backend.terminal import FULL, Parser, UsageError, explained, given, number, printable
 from data import people
@@ -47,7 +48,7 @@ from data.store import ABOUT_FILE, WRITER, DataError, LmdbWriter, TreeWriter, lo
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 from formats.lmdbs import needs_another_disk, obstacle
-from training.beginning import advice, check_alone
+from quality.gap import advice
 
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
 SKIPPED = 3  # exit code: done, but for files that could not be read

@@ -18,13 +18,13 @@ import backend.supported  # noqa: F401  # isort:skip (says so where this Python 
 
 from backend import terminal
 from backend.bar import Bar
+from backend.begun import check_alone
 from backend.terminal import Parser, number
 from figures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
 from figures.grid import check_place, check_size, save_png, stack
 from figures.options import add_image_options
 from figures.settling import open_artist
 from figures.writing import is_figure, notes
-from training.beginning import check_alone
 
 
 def figure(artist, options):

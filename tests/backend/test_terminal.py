@@ -20,9 +20,9 @@ import generate
 import train
 from backend import terminal
 from backend.terminal import LARGEST_SEED, Output, UserError, number
+from data.heldout import heldout_amount
 from data.sizes import image_size, size_list
 from figures import changes, options
-from training.heldout import heldout_amount
 from training.options import batch_list
 
 SCRIPTS = ("train", "generate", "style_mixing", "projector", "convert", "dataset", "prepare_data")
