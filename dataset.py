@@ -15,12 +15,11 @@ from contextlib import closing
 
 from backend import terminal
 from backend.begun import check_alone
-from backend.disk import check_folder
-from backend.terminal import number, printable
+from backend.terminal import Parser, number, printable
 from data.batches import load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
-from figures.grid import check_place, is_grid, save_grid
+from figures.grid import check_place, check_size, is_grid, save_grid
 
 
 def __getattr__(name: str):
@@ -60,10 +59,8 @@ def png(text: str) -> str:
     return text
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser() -> Parser:
+    p = Parser(__doc__)
     p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
     text = "the contact sheet (default results/data.png)"
     p.add_argument("--out", type=png, default="results/data.png", metavar="FILE.png", help=text)
@@ -77,7 +74,6 @@ def parser() -> argparse.ArgumentParser:
 def show(args) -> None:
     """Says what is in a set and writes its contact sheet."""
     check_alone("dataset.py")
-    check_folder(Path(args.out).parent)
     check_place(args.out, is_grid, "--out")
     with closing(open_pictures(args.path)) as pictures:
         print(description(pictures))
@@ -85,6 +81,8 @@ def show(args) -> None:
         size = args.size or max(smaller or pictures.sizes[:1])
         pictures.require([size])
         n_col = min(args.n_col, pictures.length)
+        n_row = min(args.n_row, -(-pictures.length // n_col))
+        check_size(n_row, n_col, (size, size), "--n_row or --n_col", drawn=n_row)
         save_grid(contact_sheet(pictures, size, args.n_row * n_col), args.out, n_col)
     print(args.out)
 

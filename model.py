@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from backend import device
-from operators.checks import expect, expect_each, expect_growth
+from operators.checks import expect, expect_each, expect_growth, expect_mixing, expect_settings
 from operators.convolution import conv2d, conv_transpose2d
 from operators.products import linear
 
@@ -320,12 +320,11 @@ class Generator(nn.Module):
     """The synthesis network: one style per level -> an image."""
 
     def __init__(self, code_dim=512, channel_max=512, norm_eps=1e-5, bias_after_blur=False):
+        expect_settings(code_dim=code_dim, channel_max=channel_max, norm_eps=norm_eps)
         self.code_dim, c = code_dim, widths(channel_max)
-        levels = range(MAX_STEP + 1)
-        options = norm_eps, bias_after_blur
-        self.progression = nn.ModuleList(
-            [StyledConvBlock(c[max(i - 1, 0)], c[i], code_dim, i, *options) for i in levels]
-        )
+        levels, options = range(MAX_STEP + 1), (norm_eps, bias_after_blur)
+        blocks = [StyledConvBlock(c[max(i - 1, 0)], c[i], code_dim, i, *options) for i in levels]
+        self.progression = nn.ModuleList(blocks)
         self.to_rgb = nn.ModuleList([EqualConv2d(c[i], 3, 1) for i in levels])
         self.upsample = Upsample()
 
@@ -366,6 +365,7 @@ class StyledGenerator(nn.Module):
         norm_eps=1e-5,
         bias_after_blur=False,
     ):
+        expect_settings(n_mlp=n_mlp, noise_maps=noise_maps, bias_after_blur=bias_after_blur)
         self.code_dim, self.noise_maps = code_dim, noise_maps
         self.generator = Generator(code_dim, channel_max, norm_eps, bias_after_blur)
         layers = [PixelNorm()]
@@ -416,7 +416,7 @@ class StyledGenerator(nn.Module):
         B), where mean_style is given: w' = mean_style + style_weight (w - mean_style).
         """
         expect_growth(step, alpha, MAX_STEP)
-        latents = list(input) if isinstance(input, (list, tuple)) else [input]
+        latents = expect_mixing(input, step, MAX_STEP, mixing_range, crossover, style_weight)
         n = expect_each(latents, "z", [("n", self.code_dim)] * (2 if latents[1:] else 1))[0][0]
         if mean_style is not None:
             expect(mean_style, "mean_style", ((1, n), self.code_dim))
@@ -429,8 +429,6 @@ class StyledGenerator(nn.Module):
         first, second = styles
         low, high = mixing_range
         if (low, high) == (-1, -1):
-            if crossover is None and step == 0:
-                raise ValueError("4x4 has one level: two latents need a mixing_range")
             crossover = np.random.randint(step) if crossover is None else crossover
             low, high = crossover + 1, step
         levels = [second if low <= i <= high else first for i in range(step + 1)]
@@ -469,8 +467,8 @@ class Discriminator(nn.Module):
     """
 
     def __init__(self, from_rgb_activate=True, channel_max: int = 512, stddev_group: int = 0):
-        c = widths(channel_max)
-        steps = range(MAX_STEP, -1, -1)
+        expect_settings(channel_max=channel_max, stddev_group=stddev_group)
+        c, steps = widths(channel_max), range(MAX_STEP, -1, -1)
         blocks = [ConvBlock(c[i], c[i - 1], i) for i in steps[:-1]]
         blocks.append(ConvBlock(c[0] + 1, c[0], 0))  # with the channel of MinibatchStddev
         self.progression = nn.ModuleList(blocks)
