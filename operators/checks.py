@@ -94,6 +94,14 @@ def expect_each(arrays, name: str, shapes, dtypes=FLOATS) -> list:
     return found
 
 
+def expect_label(label, labels: int, n: int) -> None:
+    """Raises where n images have no label each, (n, labels), or one before what knows none, 0."""
+    if labels:
+        expect(label, "label", (n, labels))
+    elif label is not None:
+        raise ValueError(f"label: {described(label)} was given to a network without labels")
+
+
 def expect_alike(arrays, **others) -> None:
     """Raises where lists of Vars, given by name, are not float32 of the shapes of `arrays`."""
     shapes = [tuple(expect(x, "arrays", (...,), FLOAT32)) for x in arrays]

@@ -12,7 +12,7 @@ LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
 START_FIELDS = ("start_size", "start_used", "start_images", "start_iteration")
 NVIDIA_FIELDS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
 TUNE_FIELDS = ("new_discriminator", "freeze_d", "freeze_g", "heldout")  # --tune inherits none
-LATER_FIELDS = ("r1_every", "grey", "ema_rampup", "batch_at", *TUNE_FIELDS)
+LATER_FIELDS = ("r1_every", "grey", "ema_rampup", "batch_at", "labels", *TUNE_FIELDS)
 # What may be frozen, by field: layers of these sizes in pixels, the mapping network
 FREEZABLE = {
     "freeze_d": tuple(map(str, SIZES)),
@@ -66,6 +66,7 @@ class Config:
     grey: bool = False  # the three channels are one
 
     batch_at: str = ""  # "SIZE:IMAGES,..", the batches of some sizes
+    labels: str = ""  # their names in the order of their numbers, comma-separated
 
     # How a network that exists is trained on few pictures
     new_discriminator: int = 0  # iterations that train it alone, with the generator held
@@ -77,6 +78,10 @@ class Config:
     def first_size(self) -> int:
         """Of the stage that the growth begins with."""
         return self.start_size or self.init_size
+
+    @property
+    def label_names(self) -> list:
+        return self.labels.split(",") if self.labels else []
 
     def saved(self) -> dict:
         """What a checkpoint notes: all but what few runs have otherwise than version 1 had it."""
