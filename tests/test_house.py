@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each may import what stands before it; the scripts import any room, and no other script
-ORDER = "backend operators model fast formats data training figures quality explorer".split()
+ORDER = "backend operators model fast formats data labels training figures quality explorer".split()
 ROOMS = [name for name in ORDER if (ROOT / name).is_dir()]
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - set(ORDER)
 FILES = sorted([*ROOT.glob("*.py"), *(f for room in ROOMS for f in (ROOT / room).glob("*.py"))])
