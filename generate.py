@@ -21,7 +21,6 @@ import argparse
 from backend import terminal
 from backend.bar import Bar
 from figures.changes import change
-from figures.figures import FIGURES
 from figures.options import check_usage, figure_parser
 from figures.settling import open_artist, results_folder, settle
 from figures.writing import (
@@ -52,7 +51,7 @@ def generate(args) -> None:
             write_images(artist, options)
             artist.bar.write(options.out)
             return
-        for name in options.only or [*FIGURES, "animation"]:
+        for name in options.only:
             artist.bar.set_description(name)
             if name == "animation":
                 write_animation(artist, options, folder)

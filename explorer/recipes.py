@@ -25,6 +25,7 @@ class Checkpoint(NamedTuple):
     psi: float  # truncation that is usual for it, and up to which level
     psi_levels: int
     options: tuple = ()  # that every command with it needs
+    labels: tuple = ()  # names of those that it knows
 
 
 class Look(NamedTuple):
@@ -34,6 +35,7 @@ class Look(NamedTuple):
     psi_levels: Optional[int] = None
     noise_seed: int = OWN
     noise_strength: float = 1.0
+    label: str = ""  # its name; "": drawn by the seed
 
 
 def whole(value, name: str, low: int = 0, high: int = LARGEST_SEED) -> int:
@@ -86,6 +88,8 @@ def look_options(look: Look, checkpoint: Checkpoint) -> list:
         options += ["--noise_seed", str(whole(look.noise_seed, "noise seed"))]
     if look.noise_strength != 1:
         options += ["--noise_strength", real(look.noise_strength, "noise strength", 0, 100)]
+    if look.label and checkpoint.labels:
+        options.append(f"--label={str(look.label)[:200]}")
     return options
 
 

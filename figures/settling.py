@@ -10,7 +10,9 @@ from data.sizes import SIZES
 from figures import latents
 from figures.animation import check_side
 from figures.artist import Artist
+from figures.figures import FIGURES
 from figures.network import Network, open_network
+from labels.asked import Asked, figures_of
 
 
 def changed(options: Namespace, **values) -> Namespace:
@@ -52,7 +54,7 @@ def open_artist(args: Namespace, load=open_network):
         seeds=places(args, files) if files else args.seeds,
     )
     artist = Artist.of(network, options.psi, options.psi_levels, options.batch, files)
-    artist.crop = options.crop
+    artist.crop, artist.asked = options.crop, Asked.by(options, network)
     return artist, options
 
 
@@ -86,8 +88,8 @@ def settle(options: Namespace, artist: Artist) -> Namespace:
     the levels to mix, where to interpolate, how many mixing figures, the folder of single images.
     Raises UsageError where the images have none of them, or are too large for the animation.
     """
-    step = artist.step
-    if not options.images and "animation" in (options.only or ["animation"]):
+    step, only = artist.step, figures_of([*FIGURES, "animation"], artist, options.only)
+    if not options.images and "animation" in only:
         size = options.crop or (options.size, options.size)
         check_side(options.animation, size, options.walk_rows, options.walk_cols)
     levels = options.mixing_levels
@@ -111,4 +113,5 @@ def settle(options: Namespace, artist: Artist) -> Namespace:
     out = options.out
     if options.images and not out:
         out = str(results_folder(options) / "images")
-    return changed(options, mixing_levels=levels, space=space, n_mixing=n_mixing, out=out)
+    settled = {"mixing_levels": levels, "space": space, "n_mixing": n_mixing, "out": out}
+    return changed(options, only=only, **settled)
