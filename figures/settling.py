@@ -88,7 +88,7 @@ def settle(options: Namespace, artist: Artist) -> Namespace:
     the levels to mix, where to interpolate, how many mixing figures, the folder of single images.
     Raises UsageError where the images have none of them, or are too large for the animation.
     """
-    step, only = artist.step, figures_of([*FIGURES, "animation"], artist, options.only)
+    step, only = artist.step, figures_of([*FIGURES, "animation"], artist, options)
     if not options.images and "animation" in only:
         size = options.crop or (options.size, options.size)
         check_side(options.animation, size, options.walk_rows, options.walk_cols)

@@ -20,6 +20,7 @@ class Asked:
 
     def __init__(self, count: int, names=(), numbers=(), seeds=(0,)):
         self.count, self.names, self.numbers, self.seeds = count, names, numbers, seeds
+        self.places = {x: i for i, x in enumerate(seeds)} if len(numbers) > 1 else {}
         self.shares, self.shown = None, {}
 
     @classmethod
@@ -40,8 +41,8 @@ class Asked:
     def numbers_of(self, seeds) -> list:
         if not self.numbers:
             return of_seeds(seeds, self.count, self.shares)
-        given = {seed: place for place, seed in enumerate(self.seeds)}
-        places = (given.get(seed, len(given) + seed - self.seeds[-1] - 1) for seed in seeds)
+        after = len(self.seeds) - self.seeds[-1] - 1
+        places = (self.places.get(seed, seed + after) for seed in seeds)
         return [self.numbers[place % len(self.numbers)] for place in places]
 
     def of(self, seeds):
@@ -78,10 +79,13 @@ def add_option(p, use: str = IN_TURN) -> None:
     p.add_argument("--label", type=label_list, metavar="NAME,..", help=text)
 
 
-def figures_of(known, artist, only) -> list:
-    """Names of the figures to make: `only`, else all `known` that an `artist.Artist` can make.
-    Raises UsageError.
+def figures_of(known, artist, options) -> list:
+    """Names of the figures to make: --only, else all `known` that an `artist.Artist` can make.
+    UsageError for one that it cannot make, or where --label says nothing of all --latents.
     """
+    only = options.only
+    if options.label and artist.given and all(latent.z is None for latent in artist.given):
+        raise UsageError("--label needs z, but --latents holds w: leave it out")
     why = "" if artist.knows_z else "needs z, but --latents holds w"
     why = why if artist.asked.count else "needs a network that was trained with labels"
     if only and FIGURE in only and why:

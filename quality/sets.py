@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -147,7 +148,8 @@ class Data:
     def shares(self, names):
         """Of labels of those names among its pictures (len(names),); None where it has none."""
         labels = self.pictures.labels if self.pictures else None
-        counts = np.array([(labels or []).count(name) for name in names], float)
+        found = Counter(labels or ())
+        counts = np.array([found[name] for name in names], float)
         return counts / counts.sum() if counts.sum() else None
 
     def label_names(self) -> list:

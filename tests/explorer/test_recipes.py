@@ -46,6 +46,8 @@ def test_a_label():
         assert parsed(figure_parser(), command).label == [label]
     assert recipes.single(SMALL, 7, Look(label="cat")) == recipes.single(SMALL, 7, Look())
     assert recipes.single(knowing, 7, Look()) == recipes.single(SMALL, 7, Look())
+    assert "--label" not in text(recipes.single(knowing, "me", Look(label="cat")))
+    assert "--label=cat" in text(recipes.mixed(knowing, ["me", 3, 4], Look(label="cat")))
 
 
 def test_mixed():

@@ -123,15 +123,21 @@ def test_notes():
 def test_figures_that_a_network_has():
     known = ["sample", "labels", "animation"]
     with_labels, without, w = (
-        SimpleNamespace(asked=Asked(count), knows_z=z)
-        for count, z in ((2, True), (0, True), (2, False))
+        SimpleNamespace(asked=Asked(count), knows_z=not given, given=given)
+        for count, given in ((2, []), (0, []), (2, [SimpleNamespace(z=None)]))
     )
-    assert figures_of(known, with_labels, None) == known
+
+    def found(artist, only=None, label=None):
+        return figures_of(known, artist, SimpleNamespace(only=only, label=label))
+
+    assert found(with_labels) == found(with_labels, label=["x"]) == known
     for artist, words in ((without, "trained with labels"), (w, "needs z")):
-        assert figures_of(known, artist, None) == ["sample", "animation"]
-        assert figures_of(known, artist, ["sample"]) == ["sample"]
-        with pytest.raises(UsageError, match=words):
-            figures_of(known, artist, ["labels"])
+        assert found(artist) == ["sample", "animation"]
+        assert found(artist, ["sample"]) == ["sample"]
+        with pytest.raises(UsageError, match=f"--only labels .*{words}"):
+            found(artist, ["labels"])
+    with pytest.raises(UsageError, match="--label needs z, but --latents holds w"):
+        found(w, label=["x"])
 
 
 def test_the_nearest_mean():
