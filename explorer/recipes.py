@@ -77,7 +77,7 @@ def sources_options(sources):
     return ["--latents", *items], list(range(len(items)))
 
 
-def look_options(look: Look, checkpoint: Checkpoint, sources) -> list:
+def look_options(look: Look, checkpoint: Checkpoint, sources=()) -> list:
     """sources: what is shown; to a picture's w a label says nothing."""
     psi = checkpoint.psi if look.psi is None else look.psi
     options = ["--psi", real(psi, "psi", -5, 5)]
