@@ -3,12 +3,13 @@
     python generate.py checkpoint/train_step-6.model
     python generate.py checkpoint/train_step-6.model --only sample,truncation --seeds 3,7,20-29
     python generate.py checkpoint/train_step-6.model --images 1000 --out pictures
+    python generate.py checkpoint/010000.model --label 7     # of a network that knows labels
     python generate.py checkpoint/train_step-6.model --latents results/me.npz results/you.npz
 
 Writes sample.png, interpolation.png, mixing_{k}.png, noise.png, noise_levels.png, truncation.png
-and an animation into results/. A seed stands for a latent and the noise that goes with it; latents
-may come from files instead. The same command writes the same bytes on a CPU; each PNG notes seeds,
-psi and the checkpoint's checksum.
+and an animation into results/, and labels.png of a network that knows labels. A seed stands for a
+latent and the noise that goes with it; latents may come from files instead. The same command writes
+the same bytes on a CPU; each PNG notes seeds, psi and the checkpoint's checksum.
 """
 
 import sys
