@@ -41,7 +41,7 @@ jt = device.load()
 nn = jt.nn
 
 # What makes a layer do something else than its class says: Jittor keeps hooks under these names
-OWN = ("execute", "__fhook__", "__fhook2__", "__bihook__", "__bohook__")
+OWN = frozenset(("execute", "__fhook__", "__fhook2__", "__bihook__", "__bohook__"))
 
 
 def accelerate(network):
@@ -64,11 +64,9 @@ def exact(layer):
     """The class of a layer that does what this class of model.py says and no more, in float32; else
     None.
     """
-    own = vars(layer)
-    if any(name in own for name in OWN):
-        return None
-    if not is_float32(*(x for x in own.values() if isinstance(x, jt.Var))):
-        return None
+    for name, x in vars(layer).items():
+        if name in OWN or (isinstance(x, jt.Var) and not is_float32(x)):
+            return None
     return getattr(type(layer), "written", None) or type(layer)
 
 

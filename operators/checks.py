@@ -104,9 +104,24 @@ def expect_label(label, labels: int, n: int) -> None:
 
 def expect_alike(arrays, **others) -> None:
     """Raises where lists of Vars, given by name, are not float32 of the shapes of `arrays`."""
+    if all(are_alike(arrays, xs) for xs in (arrays, *others.values())):
+        return
     shapes = [tuple(expect(x, "arrays", (...,), FLOAT32)) for x in arrays]
     for name, xs in others.items():
         expect_each(xs, name, shapes, FLOAT32)
+
+
+def are_alike(arrays, others) -> bool:
+    """Whether both are lists of float32 Vars of the same shapes."""
+    var = sys.modules["jittor"].Var
+    if len(arrays) != len(others):
+        return False
+    for a, b in zip(arrays, others):
+        if not (isinstance(a, var) and isinstance(b, var) and a.shape == b.shape):
+            return False
+        if str(b.dtype) != "float32":
+            return False
+    return True
 
 
 def expect_room(x, name: str, kernel, padding):

@@ -13,7 +13,7 @@ from fast import accelerate
 from formats import rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
-from model import Discriminator, StyledGenerator
+from model import Discriminator, StyledGenerator, is_fading
 from training.checkpoint import VERSION, check_parameters
 from training.folder import check_finite, writing
 from training.losses import LOSSES
@@ -81,6 +81,7 @@ class TrainState:
         self.pictures = None  # how many the data set holds
         self.mean_style = None  # as it came with the networks, until they are trained
         self.compiled = set()  # kinds of iterations that have been
+        self.names = {}  # of what is trained, by network and kind of phase
         self.make_grey()
 
     @contextlib.contextmanager
@@ -102,8 +103,11 @@ class TrainState:
 
     def trained_names(self, network, phase) -> list:
         """Of a network's parameters those that `phase` trains."""
-        used = used_parameters(network, phase.step, phase.alpha)
-        return [name for name in used if name not in self.frozen]
+        key = network is self.generator, phase.step, is_fading(phase.step, phase.alpha)
+        if key not in self.names:
+            used = used_parameters(network, phase.step, phase.alpha)
+            self.names[key] = [name for name in used if name not in self.frozen]
+        return self.names[key]
 
     def holds_generator(self) -> bool:
         """Whether this iteration trains a new discriminator alone."""
