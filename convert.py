@@ -20,14 +20,14 @@ import os
 import numpy as np
 
 from backend import terminal
-from backend.disk import replacing
+from backend.begun import check_alone
+from backend.disk import check_folder, replacing
 from backend.terminal import UsageError
 from data.sizes import image_size, step_of
 from formats import files, nvidia, pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
 from labels.table import listed
-from training.beginning import check_alone, check_folder
 from training.checkpoint import AVERAGE_ALONE, check_parameters, config_of, read_checkpoint
 from training.resume import take_optimizer
 from training.schedule import NVIDIA_FIELDS

@@ -16,13 +16,14 @@ from contextlib import closing
 import numpy as np
 
 from backend import terminal
+from backend.begun import check_alone
+from backend.disk import check_folder
 from backend.terminal import number, printable
 from data.batches import image_order, load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
 from figures.grid import check_place, is_grid, save_grid, save_png, stack
 from labels.table import counts, in_order
-from training.beginning import check_alone, check_folder
 
 N_ROW, LABEL_ROWS = 5, 50  # rows of the contact sheet, unless asked for
 

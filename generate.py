@@ -21,6 +21,7 @@ import argparse
 
 from backend import terminal
 from backend.bar import Bar
+from backend.begun import check_alone
 from figures.changes import change
 from figures.options import check_usage, figure_parser
 from figures.settling import open_artist, results_folder, settle
@@ -32,7 +33,6 @@ from figures.writing import (
     write_figure,
     write_images,
 )
-from training.beginning import check_alone
 
 
 def generate(args) -> None:

@@ -24,7 +24,10 @@ from typing import NamedTuple
 
 from backend import device, terminal
 from backend.bar import Bar
+from backend.begun import check_alone
+from backend.disk import check_folder
 from backend.terminal import UsageError, UserError, number, seed_number
+from data.heldout import heldout_amount
 from data.sizes import image_size
 from figures.artist import Artist
 from figures.grid import check_place, notes_of, save_png, to_bytes
@@ -34,8 +37,6 @@ from quality.chart import chart
 from quality.judge import BY_FEATURES, METRICS, Judge, Request, metric_list, settled
 from quality.neighbours import IMAGES, at_once, find_space, nearest, share_near, sheet
 from quality.sets import Data, Folder, chosen, open_data
-from training.beginning import check_alone, check_folder
-from training.heldout import heldout_amount
 
 MARK = {"Software": "metrics.py"}  # in the text of a chart
 

@@ -35,6 +35,8 @@ from PIL import ImageColor
 
 from backend import machine, signals, terminal
 from backend.bar import Bar
+from backend.begun import check_alone
+from backend.disk import check_folder
 from backend.terminal import UsageError, number, printable
 from data import people
 from data.choice import Choice, error_text
@@ -47,7 +49,7 @@ from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 from formats.lmdbs import needs_another_disk, obstacle
 from labels import found
-from training.beginning import advice, check_alone, check_folder
+from quality.gap import advice
 
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
 SKIPPED = 3  # exit code: done, but for files that could not be read

@@ -22,6 +22,8 @@ import numpy as np
 
 from backend import signals, terminal
 from backend.bar import Bar
+from backend.begun import check_alone
+from backend.disk import check_folder
 from figures.network import open_network
 from figures.projection import read_target
 from figures.search import (
@@ -35,7 +37,6 @@ from figures.search import (
     with_paths,
 )
 from figures.settling import results_folder, with_network
-from training.beginning import check_alone, check_folder
 
 
 def project_batch(options, network, batch, lpips, bar, caught) -> bool:

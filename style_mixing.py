@@ -19,13 +19,14 @@ import argparse
 
 from backend import terminal
 from backend.bar import Bar
+from backend.begun import check_alone
+from backend.disk import check_folder
 from backend.terminal import number
 from figures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
 from figures.grid import check_place, save_png, stack
 from figures.options import add_image_options
 from figures.settling import open_artist
 from figures.writing import is_figure, notes
-from training.beginning import check_alone, check_folder
 
 
 def figure(artist, options):

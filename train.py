@@ -32,18 +32,19 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from backend import device, signals, terminal
-from backend.disk import locked
+from backend.begun import check_launcher
+from backend.disk import check_folder, locked
 from backend.terminal import CompilerError, UsageError
 from data.batches import batches
+from data.heldout import divided
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
 from figures.rendering import map_latents, render
 from labels.table import labels_of, names_for, one_hot
-from quality.gap import Gap
+from quality.gap import EVERY, Gap
 from quality.measuring import Measuring, add_measuring_options, requested
 from quality.sets import HELDOUT, Data
 from training import memory
-from training.beginning import check_folder, check_launcher
 from training.folder import (
     check_finite,
     check_vacant,
@@ -53,7 +54,6 @@ from training.folder import (
     remove_rolling,
     writing,
 )
-from training.heldout import divided
 from training.history import MARK, ROLLING, History
 from training.options import run_parser
 from training.progress import Clock, Progress, values_of
@@ -225,6 +225,13 @@ def saved_if_not_compiled(run, phase, trained, output: Output):
         raise CompilerError(f"{e}; saved {path}") from None
 
 
+def follow_gap(run, phase, output: Output, progress) -> None:
+    """Where pictures are held out: looks at them now and then, and lets augmentation follow."""
+    gap = output.gap(run, phase, progress.report_gap) if output.gap else None
+    if run.config.augment and run.config.heldout and run.iteration % EVERY == 0:
+        run.augmentation.note_gap(gap)
+
+
 def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
     """Iterates up to `max_iters` from where the run is, or until a signal is in `caught`. Returns
     it, or 0.
@@ -260,8 +267,7 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
             with signals.held_back(), saved_if_not_compiled(run, phase, trained, output):
                 losses = train_iteration(run, phase, real, labels)
                 progress.report(run, phase, losses)
-                if output.gap:
-                    output.gap(run, phase, progress.report_gap)
+                follow_gap(run, phase, output, progress)
                 if output.measure:
                     output.measure(run, phase, progress.write)
                 saved = keep(run, phase, losses, output, last=run.iteration == max_iters)

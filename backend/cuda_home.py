@@ -115,6 +115,10 @@ exec {} -std=c++17 -isystem "$(dirname "$0")/../include/cccl" "$@"
 """
 
 
+# For Jittor's own sources: properties of devices that CUDA 13 lacks, which they name and never read
+WITHOUT_PROPERTIES = "-DclockRate=multiProcessorCount -DcomputeMode=isMultiGpuBoard"
+
+
 class Unusable(Exception):
     """A toolkit that Jittor cannot use; the text says why."""
 
@@ -167,6 +171,12 @@ def nvcc_version(nvcc: str) -> Optional[Tuple[int, int]]:
     """(major, minor) of a CUDA compiler, or None if it does not run."""
     found = re.search(r"release (\d+)\.(\d+)", ask(nvcc, "--version"))
     return (int(found.group(1)), int(found.group(2))) if found else None
+
+
+def capabilities(nvcc: str) -> List[Tuple[int, int]]:
+    """The kinds of GPU that a CUDA compiler compiles for, in order; none where it does not say."""
+    found = re.findall(r"^sm_(\d+)(\d)$", ask(nvcc, "--list-gpu-code"), re.MULTILINE)
+    return sorted((int(major), int(minor)) for major, minor in found)
 
 
 def toolkit_root(nvcc: str) -> Path:
@@ -265,8 +275,8 @@ def environment(view: Path, major: int) -> Dict[str, str]:
         settings.update(nccl_include_path=str(view / "include"), nccl_lib_path=str(lib))
     else:
         settings["use_nccl"] = "0"  # Jittor would build one too old for this CUDA
-    if major >= 13:  # properties of devices that are gone, which Jittor names and never reads
-        settings["cc_flags"] = "-DclockRate=multiProcessorCount -DcomputeMode=isMultiGpuBoard"
+    if major >= 13:
+        settings["cc_flags"] = WITHOUT_PROPERTIES
     return settings
 
 

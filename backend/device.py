@@ -80,11 +80,13 @@ def objection(cuda: Cuda, driver: Driver) -> str:
         return "{} needs a newer NVIDIA driver, this one is for CUDA {}.{}".format(
             cuda.text, *driver.version
         )
+    known = cuda_home.capabilities(cuda.nvcc)
     for gpu in driver.gpus:
-        if major >= 13 and gpu.capability < (7, 5):
-            reason = f"CUDA {major} compiles for 7.5 and later"
-        elif gpu.capability >= (10, 0):
-            reason = "Jittor compiles for at most 9.0"
+        if known and gpu.capability not in known:
+            least, most = ("{}.{}".format(*x) for x in (known[0], known[-1]))
+            reason = f"CUDA {major}.{minor} compiles for {least} to {most}"
+        elif gpu.capability >= (10, 0) and jittor_home.lacks("gpu-10"):
+            reason = "this Jittor compiles for at most 9.0"
         else:
             continue
         return "{} has compute capability {}.{}, {}".format(gpu.name, *gpu.capability, reason)
@@ -184,6 +186,9 @@ def prepare_environment(choice: str, precision="float32", threads=None) -> Tuple
     os.environ.setdefault("JPY_PARENT_PID", "0")  # Jittor leaves Ctrl-C to us, as in a notebook
     os.environ["use_mpi"] = "1" if under_mpirun() else "0"  # compiled only where it is used
     os.environ["nvcc_path"] = cuda.nvcc if cuda else ""
+    if not cuda:  # what a process with CUDA has given to this one would make another Jittor
+        flags = os.environ.pop("cc_flags", "").replace(cuda_home.WITHOUT_PROPERTIES, "").strip()
+        os.environ.update({"cc_flags": flags} if flags else {})
     if cuda:
         for name, value in cuda.environment.items():
             if name == "cc_flags":

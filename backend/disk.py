@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from backend.terminal import UsageError
+from backend.terminal import UsageError, UserError
 
 UNFINISHED = ".stylegan-tmp"  # after the name of a file: nobody else calls one so
 
@@ -68,6 +68,21 @@ def content_of(path: Path, error) -> bytes:
 def reason(e: OSError) -> str:
     """Why a file could not be written; NumPy says of a full disk no more than how many numbers."""
     return e.strerror or ("the disk is full" if "requested and" in str(e) else str(e))
+
+
+def check_folder(folder) -> None:
+    """UserError where a folder that will be written in is neither there nor can be made, for a
+    file is in its way, or this user may not: to be told before anything is computed.
+    """
+    folder = Path(folder)
+    place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if not place.is_dir():
+        raise UserError(
+            f"{place} is no folder, but files are to be written into {folder}: move it, or name "
+            "another folder"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{place} may not be written in by this user: name another folder")
 
 
 def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:

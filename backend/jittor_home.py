@@ -150,6 +150,13 @@ def left_out(site: Path) -> List[Group]:
     return [group for group in GROUPS if group.name in names]
 
 
+def lacks(name: str) -> bool:
+    """Whether our Jittor, loaded or not yet, goes without a group of edits. Raises DeviceError."""
+    site = installed()
+    without = left_out(site) if is_view(site) else edited(site)[1]
+    return any(group.name == name for group in without)
+
+
 def losses(site: Path, without: List[Group]) -> List[str]:
     """What that costs, a line for each group."""
     number = version(site)

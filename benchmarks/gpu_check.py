@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import turns
+import yardsticks
 
 BENCHMARKS = Path(__file__).resolve().parent
 VALUES, DERIVATIVES = 1e-4, 1e-2  # bars in strict float32, relative
@@ -223,6 +224,9 @@ def check_speed(report: Report, args) -> None:
                 marks = [f"{r:.2f}{'' if r <= RATIO else ' **(bar missed)**'}" for r in ratios]
                 report.say(f"| | | | ratio | {marks[0]} | | {marks[1]} | |")
                 report.missed += [f"{size} px, {precision}: {r:.2f}" for r in ratios if r > RATIO]
+    report.say("\nPublished by others, images/s of training at full width:\n")
+    for line in yardsticks.published_table():
+        report.say(line)
     report.say("\n## Figures\n")
     sizes = ",".join(map(str, args.sizes))
     words = ["--measure", "ours", "--sizes", sizes, "--repeats", 1 if args.quick else 5]

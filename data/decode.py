@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from data.choice import open_picture
-from data.profiles import to_srgb
+from formats.profiles import to_srgb
 
 # Of which files are pictures, how they look and what a record holds; sets that note none follow the
 # first. 2: hidden files are left out, profiles count. 3: records of png and webp hold pixels only,

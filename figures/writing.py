@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from backend.disk import check_folder
 from backend.terminal import UsageError, printable
 from data.choice import extension, formats, is_hidden
 from data.workers import in_order
@@ -19,7 +20,6 @@ from figures.animation import is_own, save_animation
 from figures.changes import CHANGES
 from figures.figures import FIGURES, PSIS, animation, mixing, sample_seeds, seeds_of
 from figures.grid import check_place, is_grid, make_grid, notes_of, save_png, stack, to_bytes
-from training.beginning import check_folder
 
 WRITERS = 8  # threads that wait for the disk
 SCRIPT = "generate.py"  # in the notes of what is written here

@@ -23,6 +23,9 @@ SOURCES = Path(__file__).with_name("kernels")
 CUDA_SOURCES = SOURCES / "cuda"
 AT_ONCE = 64  # arrays in one launch on CUDA, as in cuda/updates.cuh
 INCLUDED = re.compile(r'#include "(\w+\.cuh)"\n')
+# Kernels on CUDA that add up more numbers of a row or plane than these write sums of parts behind
+# their results, as in cuda/blocks.cuh
+PART, PLANE = 4096, 16384
 NOT_OURS = re.compile(
     r'-(?:include\s+"[^"]*"|DJIT\S*|I"[^"]*"|I\S+|L\S*|l\S*|Wl,\S*|shared|nodefaultlibs)'
 )
@@ -113,6 +116,22 @@ def is_float32(*variables) -> bool:
     return True
 
 
+def parts(numbers: int, part: int) -> int:
+    """Into how many parts so many numbers are divided; 0 where they are not."""
+    return 0 if numbers <= part else -(-numbers // part)
+
+
+# {operator on CUDA: how many numbers its parts' sums are, by the numbers that it gets}
+PARTIAL_SUMS = {
+    "styled_forward": lambda n, c, h, w, *_: 5 * n * c * parts(h * w, PLANE),
+    "styled_gradient": lambda n, c, h, w, *_: 7 * n * c * parts(h * w, PLANE),
+    "biased_gradient": lambda n, c, size, *_: c * parts(n * size, PART),
+    "stddev_forward": lambda members, groups, c, plane: groups * -(-c * plane // 256),
+    "stddev_second": lambda members, groups, c, plane: groups * -(-c * plane // 256),
+    "totals": lambda n, m, k, count: count * n * parts(m, PART) if k == 1 else 0,
+}
+
+
 def call(function: str, inputs, shapes, *numbers) -> list:
     """What an operator of operators/kernels makes of the inputs and then the numbers: Vars of those
     shapes. The kernel gets bare pointers: the caller has checked the inputs' shapes (checks.py).
@@ -125,14 +144,18 @@ def call(function: str, inputs, shapes, *numbers) -> list:
         found = ", ".join(str(x.dtype) for x in inputs)
         raise TypeError(f"{function} takes float32, not {found}: model.py alone takes others")
     data = dict(zip(names(len(numbers)), map(float, numbers)))
+    on_cuda, results = jt.flags.use_cuda, len(shapes)
+    if on_cuda and function in PARTIAL_SUMS:
+        room = PARTIAL_SUMS[function](*numbers)
+        shapes = [*shapes, [room]] if room else shapes
     text = arrays(len(inputs), len(shapes), len(numbers))
-    if jt.flags.use_cuda:
+    if on_cuda:
         text += f"{function}(operands, results, numbers);"
         how = {"cuda_header": cuda_source(function), "cuda_src": text}
     else:
         data["operator"] = address(function)
         how = {"cpu_src": text + ON_CPU}
-    return jt.code(shapes, [inputs[0].dtype] * len(shapes), inputs, data=data, **how)
+    return jt.code(shapes, [inputs[0].dtype] * len(shapes), inputs, data=data, **how)[:results]
 
 
 def pointers(variables: Sequence) -> ctypes.Array:

@@ -18,6 +18,13 @@ def averaged(values) -> list:
     return means
 
 
+def averaged_numbers(values) -> list:
+    """The same of numbers, in float32 where there are several processes."""
+    if jt.in_mpi:
+        values = jt.array(np.array(values, "float32")).mpi_all_reduce("mean").numpy()
+    return [float(x) for x in values]
+
+
 def any_process(*flags) -> list:
     """Which of the flags are set in some process. Returns when all have asked."""
     if jt.in_mpi:

@@ -14,10 +14,10 @@ from backend.terminal import UsageError
 from data import workers
 from data.choice import error_text, find_pictures, open_picture
 from data.decode import RULES, to_rgb
+from data.heldout import Part, divided
 from data.sizes import joined
 from data.store import DataError, is_tree, open_pictures
 from labels.table import in_order
-from training.heldout import Part, divided
 
 HELDOUT = "_heldout"  # ends the names of numbers that were measured against held-out pictures
 CHOICE_STREAM = 5  # second word of the seed, after those of artist.py and path_length.py

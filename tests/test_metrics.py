@@ -14,6 +14,7 @@ import generate
 import metrics
 import train
 from backend.terminal import UserError
+from data.heldout import divided
 from data.store import open_pictures
 from figures.artist import Artist
 from figures.grid import to_bytes
@@ -29,7 +30,6 @@ from quality.lpips import LPIPS
 from quality.path_length import path_lengths, trimmed_mean
 from quality.sets import Data, chosen, open_data
 from training.checkpoint import read_checkpoint
-from training.heldout import divided
 from training.run import TrainState
 from training.schedule import Config
 

@@ -227,7 +227,7 @@ def penalty_and_gradients(discriminator, kind, step):
     eps = jt.array(FORWARD[f"gp/step{step}/eps"].astype(precision(discriminator)))
     real, fake = (x.cast(precision(discriminator)) for x in (real, fake))
     loss, _ = LOSSES["r1" if kind == "r1" else "wgan-gp"]
-    penalty = loss(lambda x: discriminator(x, step, alpha), real, fake, eps=eps)[2]
+    penalty = loss(lambda x, _: discriminator(x, step, alpha), real, fake, eps=eps)[2]
     used = used_parameters(discriminator, step, alpha)
     gradients = dict(zip(used, (g.numpy() for g in jt.grad(penalty, list(used.values())))))
     # The last bias shifts every score alike: no penalty depends on it, and the original has no

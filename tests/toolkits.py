@@ -1,11 +1,13 @@
 """Toolkits and wheels that are nothing but empty files with the right names."""
 
 NVCC = """#!/bin/sh
-case "$1" in
+case "$*" in
     --version) echo 'Cuda compilation tools, release {release}, V{release}.88' ;;
+    *--list-gpu-code) printf 'sm_%s\\n' {codes} ;;
     *) echo "$@" ;;
 esac
 """
+CODES = {"12": "50 60 70 75 80 86 89 90", "13": "75 80 86 89 90 100 110 103 120 121"}
 CUDNN_8 = ["cudnn", "cudnn_ops_infer", "cudnn_ops_train", "cudnn_cnn_infer", "cudnn_cnn_train"]
 CUDNN_9 = ["cudnn", "cudnn_ops", "cudnn_cnn"]
 PARTS = {
@@ -51,7 +53,8 @@ def put_toolkit(root, release: str, parts=tuple(PARTS), cudnn: str = "") -> str:
     put(root, ["cccl/cub/cub.cuh" if release >= "13" else "cub/cub.cuh"], [], ".so")
     if cudnn:
         put_cudnn(root, cudnn)
-    return script(root / "bin" / "nvcc", NVCC.format(release=release))
+    codes = CODES["13" if release >= "13" else "12"]
+    return script(root / "bin" / "nvcc", NVCC.format(release=release, codes=codes))
 
 
 def put_wheels(site, major: int, parts=tuple(PARTS), cudnn: str = "") -> None:

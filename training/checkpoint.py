@@ -14,13 +14,13 @@ from data.sizes import SIZES
 from formats import conversions, files, nvidia, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS, is_arrays, is_count
-from training.schedule import FREEZABLE, LOSS_NAMES, Config, batches_of, frozen_parts
+from training.schedule import LISTS, LOSS_NAMES, Config, batches_of, names_in
 
 VERSION = 2  # 1 where nothing is used that version 1 did not know
 AVERAGE_ALONE = 3  # the averaged generator alone, up to the level of its size: `convert.py --ema`
 NVIDIA = "NVIDIA's StyleGAN for TensorFlow"
 CONVERTED = "a program that converts NVIDIA's StyleGAN to PyTorch"
-ENTRIES = (  # and, where it is known, mean_style
+ENTRIES = (  # and, where there is one, mean_style, augmentation
     "version config images_seen iteration size alpha "
     "generator discriminator g_running g_optimizer d_optimizer"
 ).split()
@@ -57,7 +57,7 @@ def read_checkpoint(path) -> dict:
         content = {**foreign_entries(), **conversions.recognised(values, path)}
         content["written_by"] = CONVERTED
     elif isinstance(values, dict) and values.keys() >= {"version", "config"}:
-        content = {"mean_style": None, **values, "written_by": "train.py"}
+        content = {"mean_style": None, "augmentation": None, **values, "written_by": "train.py"}
         check_own(content, path)
     else:
         content = foreign_content(values, path)
@@ -102,6 +102,7 @@ def check_own(content: dict, path) -> None:
     expected["alpha"] = lambda alpha: type(alpha) is float and 0 <= alpha <= 1
     expected["config"] = is_config
     expected["mean_style"] = is_style
+    expected["augmentation"] = is_augmentation
     expected.update(dict.fromkeys(NETWORKS.values(), is_arrays))
     expected.update(dict.fromkeys(OPTIMIZERS, is_adam))
     if is_count(content["version"]) and content["version"] == AVERAGE_ALONE:
@@ -121,6 +122,17 @@ def is_none(value) -> bool:
 def is_style(value) -> bool:
     """Whether it is a style, or None."""
     return value is None or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
+def is_augmentation(state) -> bool:
+    """Whether it is what `Augmentation.state_dict` gives, or None."""
+    types = {"p": float, "signs": float, "images": int}
+    return state is None or (
+        isinstance(state, dict)
+        and {name: type(value) for name, value in state.items()} == types
+        and 0 <= state["p"] <= 1
+        and abs(state["signs"]) <= state["images"]
+    )
 
 
 def is_adam(state) -> bool:
@@ -156,17 +168,9 @@ def is_config(values) -> bool:
             return False
         if type(value) is float and not (math.isfinite(value) and value >= 0):
             return False
-    positive = (
-        "phase",
-        "batch_default",
-        "code_size",
-        "n_mlp",
-        "channel_max",
-        "norm_eps",
-        "r1_every",
-    )
+    positive = "phase batch_default code_size n_mlp channel_max norm_eps r1_every augment_images"
     return (
-        all(config[name] for name in positive)
+        all(config[name] for name in positive.split())
         and config["noise_maps"] in (1, 2)
         and config["psi_levels"] in range(len(SIZES))
         and config["loss"] in LOSS_NAMES
@@ -174,7 +178,7 @@ def is_config(values) -> bool:
         and config["max_size"] in SIZES
         and config["start_size"] in (0, *SIZES)
         and is_batches(config["batch_at"])
-        and all(set(frozen_parts(config[k])) <= set(names) for k, names in FREEZABLE.items())
+        and all(set(names_in(config[k])) <= set(names) for k, names in LISTS.items())
     )
 
 

@@ -1,7 +1,8 @@
 """The two GAN losses: small functions of scores and images.
 
-`score` stands for the discriminator at one step and alpha: images (n, 3, h, w) -> scores (n, 1).
-A discriminator loss comes in three terms (real, fake, penalty), to be summed.
+`score` stands for the discriminator at one step and alpha, and for what it sees: (images (n, 3, h,
+w), "real", "fake" or "between") -> scores (n, 1). A discriminator loss comes in three terms (real,
+fake, penalty), to be summed. Penalties go by images as they were before the discriminator saw them.
 """
 
 from backend import device
@@ -28,9 +29,9 @@ def r1_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
     score(real)||^2, which is not computed for a gamma of 0.
     """
     real = real.clone()
-    scores = score(real)
+    scores = score(real, "real")
     penalty = gamma / 2 * mean(squared_gradient_norm(scores, real)) if gamma else jt.zeros(1)
-    return mean(softplus(-scores)), mean(softplus(score(fake))), penalty
+    return mean(softplus(-scores)), mean(softplus(score(fake, "fake"))), penalty
 
 
 def r1_generator(scores):
@@ -44,11 +45,11 @@ def wgan_gp_discriminator(score, real, fake, gamma: float = 10.0, eps=None):
 
     eps (n, 1, 1, 1), uniform in [0, 1): where between real and fake each image's penalty is taken.
     """
-    scores = score(real)
+    scores = score(real, "real")
     between = eps * real + (1 - eps) * fake
-    norm = jt.sqrt(squared_gradient_norm(score(between), between))
+    norm = jt.sqrt(squared_gradient_norm(score(between, "between"), between))
     penalty = gamma * mean((norm - 1) ** 2)
-    return 0.001 * mean(scores**2) - mean(scores), mean(score(fake)), penalty
+    return 0.001 * mean(scores**2) - mean(scores), mean(score(fake, "fake")), penalty
 
 
 def wgan_gp_generator(scores):

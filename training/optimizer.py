@@ -8,6 +8,7 @@ import numpy as np
 from backend import device
 from operators import native
 from operators.processes import averaged
+from operators.sums import gradient_of_sum
 
 jt = device.load()
 
@@ -51,7 +52,7 @@ class Adam:
         jt.sync(p + v + gradients)
         for name in names:  # where that fails, nothing has changed
             self.steps[name] += 1
-        if all_float32(p):
+        if native.is_float32(*p):
             native.adam(p, v, gradients, rates, corrections, self.beta2, self.eps)
         else:
             self.step_by_jittor(p, v, gradients, rates, corrections)
@@ -99,35 +100,6 @@ class Adam:
         jt.sync_all()
 
 
-def gradient_of_sum(losses, parameters) -> list:
-    """Gradients of the sum of lists of losses, computed for one list after the other, so that there
-    is memory for the activations of one. The losses lose their graphs, which would keep them.
-    """
-    total = []
-    for group in losses:
-        loss = sum(group)
-        with jt.no_grad():  # nobody differentiates these once more
-            gradients = jt.grad(loss, parameters)
-            at_once = not total or (jt.flags.use_cuda and all_float32(gradients))
-            if not at_once:
-                gradients = [sum_of(total.pop(0), g) for g in gradients]
-        for finished in [loss, *group]:
-            finished.stop_grad()
-        if at_once:
-            jt.sync(gradients)
-        for g in gradients:  # one by one: each sum takes the place of its terms
-            g.sync(False, False)
-        if total:
-            native.add_on_cuda(total, gradients)
-        total = total or gradients
-    return total
-
-
-def sum_of(a, b):
-    """a + b by the one kernel that serves all shapes."""
-    return (a.reshape(-1) + b.reshape(-1)).reshape(a.shape)
-
-
 def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names, decay) -> None:
     """Exponential moving average of the named ones, in place (ProGAN, section 4).
 
@@ -135,14 +107,9 @@ def average(running: Dict[str, "jt.Var"], parameters: Dict[str, "jt.Var"], names
     """
     running, parameters = ([x[name] for name in names] for x in (running, parameters))
     jt.sync(running + parameters)
-    if all_float32(running):
+    if native.is_float32(*running):
         native.average(running, parameters, 1 - decay)
         return
     for r, p in zip(running, parameters):
         r.update(r + (p.detach() - r) * (1 - decay))
         r.sync()
-
-
-def all_float32(parameters) -> bool:
-    """Whether operators/kernels can update them in place; else Jittor does."""
-    return all(str(p.dtype) == "float32" for p in parameters)

@@ -7,11 +7,21 @@ import dataclasses
 
 from backend import device
 from backend.terminal import UsageError, number, seed_number
+from data.heldout import heldout_amount
 from data.sizes import image_size
-from training.heldout import heldout_amount
-from training.schedule import FREEZABLE, LOSS_NAMES, Config, batches_of
+from training.schedule import (
+    AUGMENTATIONS,
+    COLOURING,
+    LISTS,
+    LOSS_NAMES,
+    TURNING,
+    Config,
+    batches_of,
+    names_in,
+)
 
 LARGEST_BATCH = 2**16  # images
+FITTING = "fitting"  # of `augment`, until the other options are known
 
 
 def configuration(args, base: Config) -> Config:
@@ -25,23 +35,33 @@ def configuration(args, base: Config) -> Config:
         )
     if config.r1_every > 1 and config.loss != "r1":
         raise UsageError(f"--r1_every goes with --loss r1, not {config.loss}: leave one out")
+    if config.augment == FITTING:
+        config = dataclasses.replace(config, augment=fitting_augmentations(config))
+    if getattr(args, "augment_images", None) and not config.augment:
+        raise UsageError("--augment_images goes with --augment only")
+    for name in set(names_in(config.augment)) & set(COLOURING):
+        if config.grey:
+            raise UsageError(f"--augment_with {name} makes colours, --grey has none: leave it out")
     return config
 
 
-def freezable(field: str):
-    """Parser type of `freeze_d` or `freeze_g`: names of FREEZABLE, comma-separated, as Config has
-    them.
+def fitting_augmentations(config: Config) -> str:
+    """All but those that make colours of grey, and that turn pictures where none is mirrored."""
+    left_out = (*(() if config.flip else TURNING), *(COLOURING if config.grey else ()))
+    return ",".join(name for name in AUGMENTATIONS if name not in left_out)
+
+
+def name_list(field: str, due: str):
+    """Parser type of a field of LISTS: names of it, comma-separated, as Config has them. due: what
+    they are, in an error's words.
     """
 
     def parse(text):
         given = set(text.split(","))
-        unknown = given - set(FREEZABLE[field])
+        unknown = given - set(LISTS[field])
         if unknown:
-            words = "mapping or " if "mapping" in FREEZABLE[field] else ""
-            raise argparse.ArgumentTypeError(
-                f"{min(unknown)[:40]!r} is not {words}a size: powers of two from 4 to 1024"
-            )
-        return ",".join(name for name in FREEZABLE[field] if name in given)
+            raise argparse.ArgumentTypeError(f"{min(unknown)[:40]!r} is not {due}")
+        return ",".join(name for name in LISTS[field] if name in given)
 
     return parse
 
@@ -155,9 +175,28 @@ def add_tuning_options(p) -> None:
     text += "before both are trained, from 1"
     g.add_argument("--new_discriminator", metavar="K", type=number(int, 1), help=text)
     text = "keep the discriminator's layers of these sizes as they are (FreezeD, Mo et al. 2020)"
-    g.add_argument("--freeze_d", metavar="SIZE,..", type=freezable("freeze_d"), help=text)
+    size = "a size: powers of two from 4 to 1024"
+    g.add_argument("--freeze_d", metavar="SIZE,..", type=name_list("freeze_d", size), help=text)
     text = "keep the generator's mapping network, or its layers of these sizes, as they are"
-    g.add_argument("--freeze_g", metavar="mapping|SIZE,..", type=freezable("freeze_g"), help=text)
+    parts = name_list("freeze_g", f"mapping or {size}")
+    g.add_argument("--freeze_g", metavar="mapping|SIZE,..", type=parts, help=text)
+
+
+def add_augmentation_options(p) -> None:
+    g = p.add_argument_group("augmentation of what the discriminator sees (docs/few.md)")
+    either = g.add_mutually_exclusive_group()
+    text = "transform pictures and images alike before they are scored, each with a probability "
+    text += "that rises from 0 while pictures are learned by heart (StyleGAN2-ADA): in all ways of "
+    text += "the next option, but flip and rotate with --no_flip, hue and saturation with --grey"
+    kwargs = {"action": "store_const", "default": None}
+    either.add_argument("--augment", const=FITTING, help=text, **kwargs)
+    text = f"in these ways alone: {','.join(AUGMENTATIONS)}"
+    ways = name_list("augment", f"one of {', '.join(AUGMENTATIONS)}")
+    either.add_argument("--augment_with", dest="augment", metavar="NAMES", type=ways, help=text)
+    text = "not at all, where the checkpoint's run did (with --override)"
+    either.add_argument("--no_augment", dest="augment", const="", help=text, **kwargs)
+    text = "images in which the probability can rise from 0 to 1, from 1"
+    option(g, "--augment_images", text, metavar="N", type=number(int, 1))
 
 
 def run_parser(description=None) -> argparse.ArgumentParser:
@@ -178,4 +217,5 @@ def run_parser(description=None) -> argparse.ArgumentParser:
     add_optimisation_options(p)
     add_run_options(p)
     add_tuning_options(p)
+    add_augmentation_options(p)
     return p

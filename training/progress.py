@@ -34,6 +34,7 @@ def log_line(run, phase, losses, seconds: float, speed: float) -> dict:
         "lr": phase.lr,
         "batch": phase.batch,
         **values_of(run, losses),
+        **({"augment_p": round(run.augmentation.p, 5)} if run.config.augment else {}),
         "images_per_second": round(speed, 2),
         "seconds": round(seconds, 1),
     }
@@ -123,7 +124,8 @@ class Clock:
 def describe(line: dict) -> str:
     """The progress bar's text, as the original words it."""
     d = line["d_real"] + line["d_fake"]
+    augment = f"; Augment: {line['augment_p']:.3f}" if "augment_p" in line else ""
     return (
         f"Size: {line['size']}; G: {line['g']:.3f}; D: {d:.3f}; Grad: {line['penalty']:.3f}; "
-        f"Alpha: {line['alpha']:.3f}"
+        f"Alpha: {line['alpha']:.3f}{augment}"
     )

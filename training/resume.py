@@ -8,12 +8,12 @@ from pathlib import Path
 
 from backend import device
 from backend.terminal import UsageError
+from data.heldout import divided
 from data.sizes import SIZES, step_of
 from formats.files import CheckpointError
 from formats.rosinality import OPTIMIZERS
 from training.checkpoint import config_of, read_checkpoint
 from training.folder import check_no_checkpoints, checkpoints
-from training.heldout import divided
 from training.history import History, header_of, iteration_of
 from training.options import configuration
 from training.schedule import (

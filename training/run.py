@@ -14,6 +14,7 @@ from formats import rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
 from model import Discriminator, StyledGenerator, is_fading
+from training.augmentation import Augmentation
 from training.checkpoint import VERSION, check_parameters
 from training.folder import check_finite, writing
 from training.losses import LOSSES
@@ -25,7 +26,7 @@ from training.parameters import (
     to_arrays,
     used_parameters,
 )
-from training.schedule import LATER_FIELDS, NVIDIA_FIELDS, START_FIELDS, Config, frozen_parts
+from training.schedule import LATER_FIELDS, NVIDIA_FIELDS, START_FIELDS, Config, names_in
 
 jt = device.load()
 
@@ -72,10 +73,12 @@ class TrainState:
         self.g_optimizer = Adam(self.g_parameters, lr_mult={"style.": config.mapping_lr_mult})
         self.d_optimizer = Adam(dict(self.discriminator.named_parameters()))
         self.frozen = {
-            *frozen_parameters(self.generator, frozen_parts(config.freeze_g)),
-            *frozen_parameters(self.discriminator, frozen_parts(config.freeze_d)),
+            *frozen_parameters(self.generator, names_in(config.freeze_g)),
+            *frozen_parameters(self.discriminator, names_in(config.freeze_d)),
         }
         self.discriminator_loss, self.generator_loss = LOSSES[config.loss]
+        self.augmentation = Augmentation(config)
+        self.scores = {}  # of this iteration's images, where augmentation goes by them
         self.images_seen = 0
         self.iteration = 0
         self.pictures = None  # how many the data set holds
@@ -89,6 +92,7 @@ class TrainState:
         """If an iteration fails, which it may where it compiles, it leaves no half of itself."""
         r1, held = self.penalty_weight() > 0, self.holds_generator()
         variant = phase.step, phase.alpha < 1, phase.batch, crossover, r1, held
+        variant += (self.augmentation.p > 0,)
         copy = None
         if self.compiled and variant not in self.compiled:  # before the first, nothing is lost
             names = self.trained_names(self.discriminator, phase)
@@ -120,8 +124,12 @@ class TrainState:
         Returns the three terms of its loss (real, fake, penalty) as Vars.
         """
 
-        def score(images):
-            return self.discriminator(images, phase.step, phase.alpha, label)
+        def score(images, role):
+            images = self.augmentation.seen(images, role, self.images_seen)
+            scores = self.discriminator(images, phase.step, phase.alpha, label)
+            if self.config.augment:
+                self.scores[role] = scores.detach()
+            return scores
 
         eps, label = (None if x is None else jt.array(x) for x in (eps, label))
         fake = self.fake_images(phase, latents, crossover, noise, label).stop_grad()
@@ -136,6 +144,7 @@ class TrainState:
         """One update of the generator, unless all of it stays. Returns its loss as a Var."""
         label = None if label is None else jt.array(label)
         fake = self.fake_images(phase, latents, crossover, noise, label)
+        fake = self.augmentation.seen(fake, "generated", self.images_seen)
         loss = self.generator_loss(self.discriminator(fake, phase.step, phase.alpha, label))
         names = [] if self.holds_generator() else self.trained_names(self.generator, phase)
         if not names:
@@ -187,11 +196,16 @@ class TrainState:
 
     def finish_iteration(self, batch: int) -> None:
         """Counts, and computes all that is still pending: Jittor is lazy, its graph would grow
-        without end.
+        without end. Lets augmentation follow, but not a discriminator that is trained alone.
         """
+        held = self.holds_generator()
         self.images_seen += batch
         self.iteration += 1
         jt.sync_all()
+        scores, self.scores = self.scores, {}
+        if self.config.augment and not held:
+            real, fake = (scores[role].numpy() for role in ("real", "fake"))
+            self.augmentation.note(real, fake, self.iteration, batch)
 
     def save(self, path, alpha: float, size: int) -> None:
         """Writes all of it. `jt.load` opens the file. size and alpha tell the figures what has been
@@ -217,6 +231,8 @@ class TrainState:
         }
         if self.mean_style is not None:
             content["mean_style"] = self.mean_style.astype("float32")
+        if config.get("augment"):
+            content["augmentation"] = self.augmentation.state_dict()
         check_finite(content, self.iteration)
         write(path, content)
 
@@ -231,6 +247,8 @@ class TrainState:
             run.load_optimizer(part, path, content)
         run.images_seen = content["images_seen"]
         run.iteration = content["iteration"]
+        if config.augment and content["augmentation"]:
+            run.augmentation.load_state_dict(content["augmentation"])
         return run
 
     @classmethod

@@ -11,12 +11,17 @@ LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
 # Fields of Config that a checkpoint notes only where they are not the default
 START_FIELDS = ("start_size", "start_used", "start_images", "start_iteration")
 NVIDIA_FIELDS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
-TUNE_FIELDS = ("new_discriminator", "freeze_d", "freeze_g", "heldout")  # --tune inherits none
+# --tune inherits none of these
+TUNE_FIELDS = "new_discriminator freeze_d freeze_g heldout augment augment_images".split()
 LATER_FIELDS = ("r1_every", "grey", "ema_rampup", "batch_at", "labels", *TUNE_FIELDS)
-# What may be frozen, by field: layers of these sizes in pixels, the mapping network
-FREEZABLE = {
+# What is done to images that the discriminator sees, in this order, if `augment` names it
+TURNING, COLOURING = ("flip", "rotate"), ("hue", "saturation")
+AUGMENTATIONS = (*TURNING, "translate", "brightness", "contrast", "luma_flip", *COLOURING)
+# What fields of Config may name, comma-separated; sizes in pixels are layers that stay
+LISTS = {
     "freeze_d": tuple(map(str, SIZES)),
     "freeze_g": ("mapping", *map(str, SIZES)),
+    "augment": AUGMENTATIONS,
 }
 LEARNING_RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # with --sched, by size
 BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32}
@@ -70,9 +75,11 @@ class Config:
 
     # How a network that exists is trained on few pictures
     new_discriminator: int = 0  # iterations that train it alone, with the generator held
-    freeze_d: str = ""  # names of FREEZABLE that stay, comma-separated
+    freeze_d: str = ""  # of LISTS, as the next and `augment`
     freeze_g: str = ""
     heldout: float = 0.0  # pictures kept out of training, below 1 their share
+    augment: str = ""
+    augment_images: int = 500_000  # in which the probability of each can rise from 0 to 1
 
     @property
     def first_size(self) -> int:
@@ -89,8 +96,8 @@ class Config:
         return {k: v for k, v in values.items() if k not in rare or v != getattr(Config, k)}
 
 
-def frozen_parts(text: str) -> list:
-    """The names in `freeze_d` or `freeze_g`."""
+def names_in(text: str) -> list:
+    """Those in a field of LISTS."""
     return text.split(",") if text else []
 
 

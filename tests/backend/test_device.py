@@ -88,6 +88,19 @@ def test_without_cudnn(machine, tmp_path):
     assert why_not().endswith("has no cudnn.h, libcudnn.so: pip install nvidia-cudnn-cu12")
 
 
+@pytest.mark.parametrize("given", ["", "-g"])
+def test_a_cpu_after_cuda_gets_the_jittor_of_the_cpu(machine, tmp_path, monkeypatch, given):
+    """In a process that one with CUDA has started, with its environment."""
+    machine(H100)
+    if given:
+        monkeypatch.setenv("cc_flags", given)
+    put_toolkit(tmp_path / "cuda", "13.0", cudnn="9.19.0")
+    device.prepare_environment("cuda")
+    assert "-DclockRate" in os.environ["cc_flags"]
+    device.prepare_environment("cpu")
+    assert os.environ.get("cc_flags", "") == given and ("cc_flags" in os.environ) == bool(given)
+
+
 def test_driver_older_than_the_toolkit(machine, tmp_path):
     machine(H100, version=(12, 4))
     put_toolkit(tmp_path / "cuda", "13.0", cudnn="9.19.0")
@@ -100,14 +113,24 @@ def test_driver_older_than_the_toolkit(machine, tmp_path):
 @pytest.mark.parametrize(
     "gpu, words",
     [
-        (Gpu("Tesla V100", (7, 0)), "Tesla V100 has compute capability 7.0, CUDA 13"),
-        (Gpu("NVIDIA B200", (10, 0)), "NVIDIA B200 has compute capability 10.0, Jittor"),
+        (Gpu("Tesla V100", (7, 0)), "Tesla V100 has compute capability 7.0"),
+        (Gpu("NVIDIA Rubin", (13, 0)), "NVIDIA Rubin has compute capability 13.0"),
     ],
 )
 def test_gpu_that_cannot_be_compiled_for(machine, tmp_path, gpu, words):
     machine(gpu)
     put_toolkit(tmp_path / "cuda", "13.0", cudnn="9.19.0")
-    assert why_not().startswith(words)
+    assert why_not() == f"{words}, CUDA 13.0 compiles for 7.5 to 12.1"
+
+
+@pytest.mark.parametrize("capability", [(10, 0), (12, 0), (12, 1)])
+def test_gpus_that_need_an_edit_of_jittor(machine, tmp_path, monkeypatch, capability):
+    machine(Gpu("NVIDIA B200", capability))
+    put_toolkit(tmp_path / "cuda", "13.0", cudnn="9.19.0")
+    for name, reason in (("", ""), ("gpu-10", "this Jittor compiles for at most 9.0")):
+        monkeypatch.setattr(device.jittor_home, "lacks", name.__eq__)
+        cuda, why = device.find_cuda(device.ask_driver())
+        assert bool(cuda) == (not reason) and why.endswith(reason)
 
 
 def test_broken_compiler(machine, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backend import disk
+from backend.terminal import UserError
 
 
 def refuse_readers(monkeypatch, number):
@@ -88,3 +89,14 @@ def test_reasons():
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError) as caught:
         np.arange(10_000.0).tofile(full)
     assert disk.reason(caught.value) in ("the disk is full", "No space left on device")
+
+
+def test_folders_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "nowhere").symlink_to("gone")
+    disk.check_folder(tmp_path)
+    disk.check_folder(tmp_path / "a" / "b")
+    assert sorted(os.listdir(tmp_path)) == ["file", "nowhere"]
+    for folder in ("file", "file/a/b", "nowhere"):
+        with pytest.raises(UserError, match="(file|nowhere) is no folder, but files are to be"):
+            disk.check_folder(tmp_path / folder)

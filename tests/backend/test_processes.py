@@ -17,6 +17,7 @@ from data.batches import image_order
 from data.store import LmdbWriter
 from operators import norms
 from operators.convolution import jt
+from training import augmentation
 from training.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.skipif(
@@ -73,30 +74,54 @@ def two(lmdb, tmp_path_factory):
     return folder
 
 
-def test_two_follow_one(lmdb, two, tmp_path, monkeypatch):
-    """The same weights but for rounding, from 4 to 16 px, once minibatch stddev is by process."""
+@pytest.fixture
+def stddev_by_process(monkeypatch):
+    """Minibatch stddev as two processes take it, each over its part of a batch."""
     whole = norms.minibatch_stddev
 
-    def by_process(x):
-        parts = [whole(x[0::2]), whole(x[1::2])]
+    def by_process(x, group):
+        parts = [whole(x[0::2], group), whole(x[1::2], group)]
         n, c, h, w = x.shape
         return jt.stack(parts, dim=1).reshape(n, c + 1, h, w)
 
     monkeypatch.setattr(norms, "minibatch_stddev", by_process)
+
+
+def assert_close_checkpoints(a, b, place=""):
+    assert a["images_seen"] == b["images_seen"]
+    for part in ("generator", "discriminator", "g_running"):
+        for key in a[part]:
+            where = f"{place} {part} {key}"
+            np.testing.assert_allclose(b[part][key], a[part][key], atol=2e-6, err_msg=where)
+
+
+def test_two_follow_one(lmdb, two, tmp_path, stddev_by_process):
+    """The same weights but for rounding, from 4 to 16 px, once minibatch stddev is by process."""
     options = [lmdb, "--expname", str(tmp_path), *TINY, "--max_iters", "20"]
     assert train.main(options) == 0
     names = sorted(p.name for p in (two / "checkpoint").iterdir())
     assert names == ["000020.model", *(f"train_step-{s}.model" for s in (1, 2, 3))]
     for name in names:
-        a, b = (read_checkpoint(run / "checkpoint" / name) for run in (tmp_path, two))
-        assert a["images_seen"] == b["images_seen"]
-        for part in ("generator", "discriminator", "g_running"):
-            for key in a[part]:
-                place = f"{name} {part} {key}"
-                np.testing.assert_allclose(b[part][key], a[part][key], atol=2e-6, err_msg=place)
+        runs = (read_checkpoint(run / "checkpoint" / name) for run in (tmp_path, two))
+        assert_close_checkpoints(*runs, name)
     a, b = ((run / "log.jsonl").read_text().splitlines() for run in (tmp_path, two))
     assert len(a) == len(b) == 3
     assert (two / "sample" / "000020.png").exists()
+
+
+def test_two_augment_as_one(lmdb, tmp_path, stddev_by_process, monkeypatch):
+    """From a probability above 0 on: each its part of what is drawn, and the signs of all."""
+    monkeypatch.setattr(augmentation, "TARGET_SIGN", -2)  # it rises, whatever was learned
+    options = [*TINY, "--augment", "--augment_images", "40", "--max_iters", "4"]
+    assert train.main([lmdb, "--expname", str(tmp_path / "start"), *options]) == 0
+    start = str(tmp_path / "start/checkpoint/000004.model")
+    options = ["--ckpt", start, "--max_iters", "7", "--device", "cpu"]
+    code, out, err = train_two(lmdb, tmp_path / "two", *options)
+    assert code == 0, err
+    assert train.main([lmdb, "--expname", str(tmp_path / "one"), *options]) == 0
+    one, two = (read_checkpoint(tmp_path / x / "checkpoint/000007.model") for x in ("one", "two"))
+    assert one["augmentation"] == two["augmentation"] and one["augmentation"]["p"] == 0.4
+    assert_close_checkpoints(one, two)
 
 
 def test_two_go_on_exactly_after_a_signal_to_one(lmdb, two, tmp_path):

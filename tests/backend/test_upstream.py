@@ -30,11 +30,11 @@ def test_a_patch_is_its_group_of_edits(path):
 
 
 def test_what_has_a_patch():
-    """All that a Jittor needs to run or has wrong, but for what cuDNN is asked here only."""
+    """All that a Jittor needs to run or has wrong, but for what only we ask of CUDA."""
     names = {path.stem for path in PATCHES}
     bugs = {
         x.name for x in GROUPS if x.purpose in ("needed to run", "right and repeatable results")
     }
-    assert names == bugs - {"cudnn-repeatable"} | {"tuner"}
+    assert names == bugs - {"cudnn-repeatable", "cuda-mathematics"} | {"tuner"}
     text = (UPSTREAM / "README.md").read_text(encoding="utf-8")
     assert all(f"({name}.patch)" in text for name in names)

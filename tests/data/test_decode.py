@@ -9,9 +9,9 @@ from oddities import chunk, exif, png, profile_with, saved, slope, swapped_profi
 from PIL import Image
 from preparing import about, folder, records, run  # noqa: F401
 
-from data import profiles
 from data.choice import formats, open_picture
 from data.decode import to_rgb
+from formats import profiles
 
 WHITE = (255, 255, 255)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about broken EXIF

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 SHAPES = [(1, 1, 2, 2), (2, 3, 4, 4), (2, 4, 7, 5), (3, 4, 33, 17), (2, 16, 64, 64)]
+SHAPES += [(1, 2, 129, 130)]  # planes that several blocks share
 GUARDED = {"EMU_GUARD": "1", "use_sfrl_allocator": "0"}
 PAST_THE_END = """
 __global__ void past(const float* x, float* y, int n) { y[threadIdx.x] = x[threadIdx.x + n]; }

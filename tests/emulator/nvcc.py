@@ -16,8 +16,9 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VERSION = """nvcc: NVIDIA (R) Cuda compiler driver (emulated)
-Cuda compilation tools, release 13.0, V13.0.88
+CUDA = ROOT.rsplit("-", 1)[-1]  # the folder is cuda-13.0
+VERSION = f"""nvcc: NVIDIA (R) Cuda compiler driver (emulated)
+Cuda compilation tools, release {CUDA}, V{CUDA}.0
 """
 WITH_VALUE = "-x -o -isystem -I -L -l -D -include -Xcompiler -Xlinker -Xptxas -ccbin -arch -code"
 DROPPED = (
@@ -192,6 +193,8 @@ def main():
         return
     if "--dryrun" in words:
         print(f"#$ _HERE_={ROOT}/bin")
+        return
+    if "--list-gpu-code" in words:  # for whatever GPU
         return
     sources, options, output, compile_only = parse(words)
     compiler = os.environ.get("cc_path", "g++")

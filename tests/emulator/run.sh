@@ -3,7 +3,7 @@
 # The switches of src/*.cpp are environment variables: EMU_STATS=1 run.sh ...
 folder=$(cd "$1" && pwd) || exit 1
 shift
-export PATH="$folder/cuda-13.0/bin:$PATH"
+export PATH="$(echo "$folder"/cuda-*/bin):$PATH"
 export LD_LIBRARY_PATH="$folder/driver"
 export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"
 exec "$@"

@@ -17,11 +17,11 @@ from tiny import TINY, assert_same_checkpoint
 import convert
 import train
 from data.batches import image_order, load_batch, to_network
+from data.heldout import divided
 from data.store import open_pictures
 from labels.table import Labels
 from operators.convolution import jt
 from training.checkpoint import config_of, read_checkpoint
-from training.heldout import divided
 from training.run import TrainState
 from training.schedule import Config, phase_at
 

@@ -1,13 +1,17 @@
 """The gap between training pictures and held-out ones, from its definition."""
 
+import shlex
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import prepare_data
+import train
 from data import store
 from operators.convolution import jt
-from quality.gap import Gap, gap_of
+from quality.gap import Gap, advice, gap_of
 from training.run import TrainState
 from training.schedule import Config, phase_at
 
@@ -104,3 +108,25 @@ def test_of_a_run_it_is_the_same_again_and_changes_nothing():
     with jt.no_grad():
         halves = [run.discriminator(jt.array(x), 1, 1.0).numpy() for x in (images[:3], images[3:])]
     assert score == pytest.approx(np.concatenate(halves).mean(), rel=1e-6)
+
+
+def test_what_few_pictures_are_enough_for(tmp_path, capsys):
+    """The command that is named is one that train.py takes."""
+    assert advice(99, "lmdb") == advice(1000, "lmdb") == ""
+    said, command = advice(500, "my pictures").split("\n    ")
+    assert "500 at 32 px were enough" in said and "\n" not in said
+    words = shlex.split(command)
+    assert words[:3] == ["python", "train.py", "my pictures"]
+    args = train.parser().parse_args(words[2:])
+    assert (args.tune, args.heldout, args.ckpt, args.expname) == (True, 50, "CKPT", "tuned")
+    for count in (99, 100):
+        (tmp_path / str(count)).mkdir()
+        pixels = np.zeros((8, 8, 3), "uint8")
+        for i in range(count):
+            Image.fromarray(pixels).save(tmp_path / str(count) / f"{i}.bmp")
+        out = str(tmp_path / f"lmdb{count}")
+        argv = [str(tmp_path / str(count)), "--out", out, "--n_worker", "1"]
+        assert prepare_data.main(argv) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-1].startswith(f"{count} pictures at") == (count == 99)
+    assert lines[-1].endswith(f"{out} --expname tuned --ckpt CKPT --tune --heldout 10")

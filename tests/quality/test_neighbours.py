@@ -14,13 +14,13 @@ from tqdm import tqdm
 import metrics
 import prepare_data
 from backend.terminal import UserError
+from data.heldout import divide, divided
 from data.store import open_pictures
 from quality import neighbours
 from quality.judge import Judge, Request
 from quality.lpips import LPIPS
 from quality.neighbours import Nearest, nearest, pixel_space, share_near, squared_distances
 from quality.sets import Data, Folder, open_data
-from training.heldout import divide, divided
 
 BAR = tqdm(disable=True)
 

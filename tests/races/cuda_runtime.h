@@ -75,4 +75,5 @@ T __shfl_sync(unsigned, T mine, int lane) {
   return race::of_lane(mine, lane % 32);
 }
 inline int min(int a, int b) { return a < b ? a : b; }
+inline long long min(long long a, long long b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }

@@ -47,19 +47,28 @@ void check(
 }
 #define CHECK(f, ...) check(#f, f, __VA_ARGS__)
 
+// Results and what sums of parts are written behind them, for so many each of `rows` that one block
+// does not add up alone
+Sizes with_parts(Sizes results, size_t rows, size_t numbers, size_t most) {
+  if (numbers > most) results.push_back(rows * ((numbers + most - 1) / most));
+  return results;
+}
+const size_t PART = 4096, PLANE = 16384;  // of blocks.cuh
+
 void styled(size_t n, size_t c, size_t h, size_t w, double kind) {
   const size_t all = n * c * h * w;
   const Numbers numbers = {double(n), double(c), double(h), double(w), 1e-5, kind, 0.7, 0.3};
   const Sizes in = {all, c, c, n * h * w, 2 * n * c, all};
-  CHECK(styled_forward, in, {all}, numbers);
-  CHECK(styled_gradient, in, {all, 2 * n * c, n * c, n * c}, numbers);
+  CHECK(styled_forward, in, with_parts({all}, 5 * n * c, h * w, PLANE), numbers);
+  CHECK(styled_gradient, in,
+      with_parts({all, 2 * n * c, n * c, n * c}, 7 * n * c, h * w, PLANE), numbers);
 }
 
 void biased(size_t n, size_t c, size_t size) {
   const size_t all = n * c * size;
   const Numbers numbers = {double(n), double(c), double(size), 0.7, 0.2};
   CHECK(biased_forward, {all, c}, {all}, numbers);
-  CHECK(biased_gradient, {all, all}, {all, c}, numbers);
+  CHECK(biased_gradient, {all, all}, with_parts({all, c}, c, n * size, PART), numbers);
   CHECK(biased_slope, {all, all}, {all}, {double(all), 0.7, 0.2});
 }
 
@@ -71,14 +80,16 @@ void pixel_norm(size_t n, size_t c) {
 void stddev(size_t members, size_t groups, size_t c, size_t plane) {
   const size_t x = members * groups * c * plane, y = members * groups * (c + 1) * plane;
   const Numbers numbers = {double(members), double(groups), double(c), double(plane)};
-  CHECK(stddev_forward, {x}, {y}, numbers);
+  const size_t sums = groups * ((c * plane + 255) / 256);
+  CHECK(stddev_forward, {x}, {y, sums}, numbers);
   CHECK(stddev_gradient, {x, y}, {x}, numbers);
-  CHECK(stddev_second, {x, y, x}, {y, x}, numbers);
+  CHECK(stddev_second, {x, y, x}, {y, x, sums}, numbers);
 }
 
 void sums(size_t n, size_t m, size_t k, size_t count) {
-  CHECK(totals, Sizes(count, n * m * k), Sizes(count, n * k),
-      {double(n), double(m), double(k), double(count)});
+  const Sizes results(count, n * k);
+  CHECK(totals, Sizes(count, n * m * k),
+      k == 1 ? with_parts(results, count * n, m, PART) : results, {double(n), double(m), double(k), double(count)});
 }
 
 void resampling(size_t planes, size_t h, size_t w) {
@@ -125,7 +136,7 @@ int main() {
   biased(5, 7, 1), biased(3, 5, 16), biased(2, 3, 100), biased(2, 2, 700), biased(3, 2, 5500);
   pixel_norm(3, 64), pixel_norm(2, 512), pixel_norm(2, 1100);
   stddev(4, 2, 3, 16), stddev(2, 1, 5, 9), stddev(3, 2, 9, 16), stddev(6, 1, 70, 16);
-  sums(3, 50, 1, 1), sums(2, 1000, 1, 2), sums(2, 2000, 1, 2), sums(1, 17000, 1, 1);
+  sums(3, 50, 1, 1), sums(2, 1000, 1, 2), sums(2, 2000, 1, 2), sums(1, 17000, 1, 1), sums(2, 5000, 1, 2);
   sums(2, 5, 7, 2), sums(1, 4, 300, 1);
   resampling(2, 4, 4), resampling(1, 5, 9), resampling(2, 17, 33);
   updates({5000, 4096, 1, 300, 8192});

@@ -2,7 +2,7 @@
 // g++ -fsanitize=thread compiles the kernels to call __tsan_read4(address) and the like before each.
 // They are not ThreadSanitizer's here but those below, for a GPU's rules are simpler than C++'s: of
 // two threads' accesses, one of which writes, a barrier of their block has to be between them.
-// Threads of two blocks are never ordered; shuffles order no memory.
+// Threads of two blocks are never ordered, kernels always; shuffles order no memory.
 
 #include "runtime.h"
 
@@ -34,7 +34,7 @@ typedef uintptr_t Address;
 const size_t STACK = 64 << 10, GAP = 4096, ARENA = size_t(1) << 30;
 
 struct Access {
-  unsigned block, thread, barriers, warp_barriers;
+  unsigned launch, block, thread, barriers, warp_barriers;
   Address from;
 };
 
@@ -69,7 +69,7 @@ const char *kernel = nullptr, *operation = "";
 std::vector<Fiber> fibers;
 ucontext_t scheduler;
 Fiber* current;
-unsigned barriers;
+unsigned barriers, launches;
 double slots[2][32][32];
 void (*body)(void*);
 void* with;
@@ -105,6 +105,7 @@ void report(const char* what, const Access* a = nullptr, const Access* b = nullp
 }
 
 bool ordered(const Access& first, const Access& second) {
+  if (first.launch != second.launch) return true;
   if (first.block != second.block) return false;
   if (first.thread == second.thread || first.barriers < second.barriers) return true;
   return first.thread / 32 == second.thread / 32 && first.warp_barriers < second.warp_barriers;
@@ -116,7 +117,7 @@ void touch(Cell& cell, const Access& access, bool write, bool initialised) {
   if (!write) {
     if (!cell.written && !initialised) report("reads what nobody has written", &access);
     const bool new_reader = cell.reads.empty() || cell.reads.back().thread != access.thread ||
-        cell.reads.back().block != access.block;
+        cell.reads.back().block != access.block || cell.reads.back().launch != access.launch;
     if (new_reader) cell.reads.push_back(access);
     else cell.reads.back() = access;
     return;
@@ -133,7 +134,7 @@ extern "C" char __data_start, _end;
 void access(const void* p, size_t size, bool write, const void* from) {
   const Address address = (Address)p;
   if (!current || address - (Address)&here < sizeof here) return;
-  const Access a = {here.block.x + here.block.y * here.blocks.x, here.thread.x, barriers,
+  const Access a = {launches, here.block.x + here.block.y * here.blocks.x, here.thread.x, barriers,
       current->warp_barriers, (Address)from};
   if (address - (Address)arena < ARENA) {
     static size_t last = 0;
@@ -214,7 +215,7 @@ void ran(const char* name) {
 }
 
 void launch(const char* name, dim3 blocks, dim3 threads, void (*f)(void*), void* arguments) {
-  ran(name);
+  ran(name), launches++;
   kernel = name, body = f, with = arguments;
   here.blocks = blocks, here.threads = threads;
   if (blocks.x < 1 || blocks.x > 0x7fffffff || blocks.y < 1 || blocks.y > 65535 || blocks.z != 1 ||

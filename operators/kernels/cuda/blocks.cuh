@@ -46,29 +46,74 @@ struct Moments {
         __shfl_down_sync(~0u, d, lanes_down), __shfl_down_sync(~0u, squares, lanes_down),
         __shfl_down_sync(~0u, products, lanes_down)};
   }
+  __device__ Moments wide() const { return *this; }
 };
 
-struct Sum {
+// Of a block, in double: by its first warp alone, for few GPUs have many units for that
+struct WideSum {
   double value;
+  __device__ void add(const WideSum& s) { value += s.value; }
+  __device__ WideSum of_lane(int lanes_down) const {
+    return {__shfl_down_sync(~0u, value, lanes_down)};
+  }
+  __device__ operator float() const { return value; }
+};
+
+// Of a thread and of a warp
+struct Sum {
+  float value;
   __device__ void add(const Sum& s) { value += s.value; }
   __device__ Sum of_lane(int lanes_down) const {
     return {__shfl_down_sync(~0u, value, lanes_down)};
   }
+  __device__ WideSum wide() const { return {value}; }
 };
+
+// All of the warp's, in its first thread
+template <class T>
+__device__ T of_warp(T mine) {
+  for (int lanes = 16; lanes; lanes /= 2) mine.add(mine.of_lane(lanes));
+  return mine;
+}
 
 // All of the block's, in every thread
 template <class T>
-__device__ T of_block(T mine) {
+__device__ auto of_block(T mine) -> decltype(mine.wide()) {
+  typedef decltype(mine.wide()) Wide;
   __shared__ T of_warps[32];
-  for (int lanes = 16; lanes; lanes /= 2) mine.add(mine.of_lane(lanes));
-  if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = mine;
+  __shared__ Wide all;
+  const int lane = threadIdx.x % 32;
+  mine = of_warp(mine);
+  if (lane == 0) of_warps[threadIdx.x / 32] = mine;
   __syncthreads();
-  T all = of_warps[0];
-  for (int i = 1; i < blockDim.x / 32; i++) all.add(of_warps[i]);
+  if (threadIdx.x < 32) {
+    Wide warps = {};
+    if (lane < blockDim.x / 32) warps = of_warps[lane].wide();
+    warps = of_warp(warps);
+    if (lane == 0) all = warps;
+  }
+  __syncthreads();
   return all;
 }
 
 // So many numbers, a thread for each
 inline unsigned for_each(I total) { return (total + 255) / 256; }
+
+// Where one block would have to add up more numbers than these, several do, each a part, so that few
+// sums occupy a whole GPU too. What each has found is written behind the operator's results, where
+// operators/native.py makes room for it (by these numbers, too), and added up by another kernel.
+const int PART = 4096, PLANE = 16384;  // of a row of numbers, of a plane that is normalised
+
+inline int parts_of(I numbers, int part) { return (numbers + part - 1) / part; }
+
+// parts (n, count) -> (n)
+__launch_bounds__(MOST_THREADS) __global__ void add_parts(const float* parts, float* to,
+    int count) {
+  Sum sum = {};
+  for (int i = threadIdx.x; i < count; i += blockDim.x)
+    sum.value += parts[blockIdx.x * (I)count + i];
+  const float all = of_block(sum);
+  if (threadIdx.x == 0) to[blockIdx.x] = all;
+}
 
 }  // namespace blocks

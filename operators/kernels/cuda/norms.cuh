@@ -3,6 +3,8 @@
 #include "blocks.cuh"
 #include "launch.cuh"
 
+#include <algorithm>
+
 namespace norms {
 
 using namespace blocks;
@@ -14,7 +16,7 @@ __launch_bounds__(MOST_THREADS) __global__ void pixel_norms(const float* x, floa
   const I row = blockIdx.x * (I)C;
   Sum squares = {};
   for (int i = threadIdx.x; i < C; i += blockDim.x) squares.value += x[row + i] * x[row + i];
-  const float scale = 1 / sqrtf(of_block(squares).value / C + EPS);
+  const float scale = 1 / sqrtf(of_block(squares) / C + EPS);
   for (int i = threadIdx.x; i < C; i += blockDim.x) y[row + i] = scale * x[row + i];
 }
 
@@ -26,21 +28,21 @@ __launch_bounds__(MOST_THREADS) __global__ void pixel_norm_gradients(const float
     squares.value += x[row + i] * x[row + i];
     products.value += x[row + i] * dy[row + i];
   }
-  squares = of_block(squares);
-  __syncthreads();
-  products = of_block(products);
-  const float scale = 1 / sqrtf(squares.value / C + EPS);
-  const float along = scale * scale * products.value / C;
+  const float of_squares = of_block(squares), of_products = of_block(products);
+  const float scale = 1 / sqrtf(of_squares / C + EPS);
+  const float along = scale * scale * of_products / C;
   for (int i = threadIdx.x; i < C; i += blockDim.x)
     dx[row + i] = scale * (dy[row + i] - along * x[row + i]);
 }
 
-// x (n, c, plane): a block for each group, of images i * groups + its number
+// x (n, c, plane): a row of blocks for each group, of images i * groups + its number; of each image
+// a thread has one place
 struct Group {
   const float* x;
   int members, groups, C, plane;
 
   __device__ int size() const { return C * plane; }
+  __device__ int mine() const { return blockIdx.y * blockDim.x + threadIdx.x; }
   __device__ I image(int i) const { return i * groups + blockIdx.x; }
   __device__ float at(int i, int place) const { return x[image(i) * size() + place]; }
   // Where the appended channel has y or dy (n, c + 1, plane)
@@ -60,42 +62,49 @@ struct Group {
     Sum sum = {};
     for (int i = threadIdx.x; i < members * plane; i += blockDim.x)
       sum.value += dy[place(i / plane, size() + i % plane)];
-    return of_block(sum).value / ((float)size() * members);
-  }
-  __device__ void fill_channel(float* y, float value) const {
-    for (int i = threadIdx.x; i < members * plane; i += blockDim.x)
-      y[place(i / plane, size() + i % plane)] = value;
+    return of_block(sum) / ((float)size() * members);
   }
 };
 
-__launch_bounds__(MOST_THREADS) __global__ void deviations(Group group, float* y) {
+// sums (groups, blocks of the row)
+__global__ void deviations(Group group, float* y, float* sums) {
+  const int p = group.mine();
   Sum sum = {};
-  for (int p = threadIdx.x; p < group.size(); p += blockDim.x) {
-    sum.value += group.deviation(p, group.mean(p));
+  if (p < group.size()) {
+    sum.value = group.deviation(p, group.mean(p));
     for (int i = 0; i < group.members; i++) y[group.place(i, p)] = group.at(i, p);
   }
-  group.fill_channel(y, of_block(sum).value / group.size());
+  const float all = of_block(sum);
+  if (threadIdx.x == 0) sums[blockIdx.x * gridDim.y + blockIdx.y] = all;
 }
 
-__launch_bounds__(MOST_THREADS) __global__ void deviation_gradients(Group group, const float* dy,
-    float* dx) {
-  const float part = group.of_channel(dy);
-  for (int p = threadIdx.x; p < group.size(); p += blockDim.x) {
-    const float mean = group.mean(p), factor = part / group.deviation(p, mean);
-    for (int i = 0; i < group.members; i++)
-      dx[group.image(i) * group.size() + p] =
-          dy[group.place(i, p)] + factor * (group.at(i, p) - mean);
-  }
-}
-
-// v, of dx's size -> what dy and what x get of the product of v and dx
-__launch_bounds__(MOST_THREADS) __global__ void deviation_second(Group group, const float* dy,
-    const float* v, float* ddy, float* dx) {
-  const float part = group.of_channel(dy);
-  __syncthreads();
-  const int members = group.members;
+// The appended channel of y: factor times the sum of a group's sums, a block for each
+__launch_bounds__(MOST_THREADS) __global__ void fill_channels(Group group, float* y,
+    const float* sums, int count, float factor) {
   Sum sum = {};
-  for (int p = threadIdx.x; p < group.size(); p += blockDim.x) {
+  for (int i = threadIdx.x; i < count; i += blockDim.x) sum.value += sums[blockIdx.x * count + i];
+  const float value = factor * of_block(sum);
+  for (int i = threadIdx.x; i < group.members * group.plane; i += blockDim.x)
+    y[group.place(i / group.plane, group.size() + i % group.plane)] = value;
+}
+
+__global__ void deviation_gradients(Group group, const float* dy, float* dx) {
+  const float part = group.of_channel(dy);
+  const int p = group.mine();
+  if (p >= group.size()) return;
+  const float mean = group.mean(p), factor = part / group.deviation(p, mean);
+  for (int i = 0; i < group.members; i++)
+    dx[group.image(i) * group.size() + p] =
+        dy[group.place(i, p)] + factor * (group.at(i, p) - mean);
+}
+
+// v, of dx's size -> what dy and what x get of the product of v and dx; sums as of deviations
+__global__ void deviation_second(Group group, const float* dy, const float* v, float* ddy,
+    float* dx, float* sums) {
+  const float part = group.of_channel(dy);
+  const int members = group.members, p = group.mine();
+  Sum sum = {};
+  if (p < group.size()) {
     const float mean = group.mean(p), scale = 1 / group.deviation(p, mean);
     float of_v = 0, along = 0;
     for (int i = 0; i < members; i++) {
@@ -104,7 +113,7 @@ __launch_bounds__(MOST_THREADS) __global__ void deviation_second(Group group, co
       of_v += d;
       along += d * (group.at(i, p) - mean);
     }
-    sum.value += along * scale;
+    sum.value = along * scale;
     of_v /= members;
     along *= scale * scale / members;
     for (int i = 0; i < members; i++) {
@@ -112,23 +121,24 @@ __launch_bounds__(MOST_THREADS) __global__ void deviation_second(Group group, co
       dx[here] = part * scale * (v[here] - of_v - along * (group.at(i, p) - mean));
     }
   }
-  group.fill_channel(ddy, of_block(sum).value / ((float)group.size() * members));
+  const float all = of_block(sum);
+  if (threadIdx.x == 0) sums[blockIdx.x * gridDim.y + blockIdx.y] = all;
 }
 
-// Up to two arrays of one shape, a row of blocks for each
+// Up to two arrays of one shape
 struct Two {
   const float* x[2];
   float* y[2];
 };
 
-// x (n, m) -> (n)
-__launch_bounds__(MOST_THREADS) __global__ void row_totals(Two two, I m) {
-  const float* x = two.x[blockIdx.y];
-  float* y = two.y[blockIdx.y];
+// x (n, m) -> (n, blocks of a row); a row of blocks for each row of each array
+__launch_bounds__(MOST_THREADS) __global__ void row_totals(Two two, int n, I m) {
+  const float* x = two.x[blockIdx.x / n] + blockIdx.x % n * m;
+  const I end = min((blockIdx.y + 1) * (I)PART, m);
   Sum sum = {};
-  for (I i = threadIdx.x; i < m; i += blockDim.x) sum.value += x[blockIdx.x * m + i];
-  sum = of_block(sum);
-  if (threadIdx.x == 0) y[blockIdx.x] = sum.value;
+  for (I i = blockIdx.y * (I)PART + threadIdx.x; i < end; i += blockDim.x) sum.value += x[i];
+  const float all = of_block(sum);
+  if (threadIdx.x == 0) two.y[blockIdx.x / n][blockIdx.x % n * gridDim.y + blockIdx.y] = all;
 }
 
 // x (n, m, k) -> (n, k)
@@ -137,7 +147,7 @@ __global__ void column_totals(Two two, I m, I k, I total) {
   float* y = two.y[blockIdx.y];
   const I i = blockIdx.x * (I)blockDim.x + threadIdx.x;
   if (i >= total) return;
-  double sum = 0;
+  float sum = 0;
   for (I j = 0; j < m; j++) sum += x[(i / k * m + j) * k + i % k];
   y[i] = sum;
 }
@@ -161,34 +171,44 @@ norms::Group group_of(const float* const* from, const double* numbers) {
   return {from[0], (int)numbers[0], (int)numbers[1], (int)numbers[2], (int)numbers[3]};
 }
 
-// All of a multiprocessor's: there are few groups
-int threads_of(const norms::Group& group) {
-  const int size = group.C * group.plane, most = blocks::MOST_THREADS;
-  return size < most ? blocks::threads_for(size) : most;
+int blocks_of(const norms::Group& group) { return blocks::for_each(group.C * group.plane); }
+
+void fill(const norms::Group& group, float* y, const float* sums, float factor) {
+  const int count = blocks_of(group), most = std::max(count, group.members * group.plane);
+  LAUNCH(norms::fill_channels, group.groups, blocks::threads_for(most), group, y, sums, count,
+      factor);
 }
 
 void stddev_forward(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  LAUNCH(norms::deviations, group.groups, threads_of(group), group, to[0]);
+  LAUNCH(norms::deviations, dim3(group.groups, blocks_of(group)), 256, group, to[0], to[1]);
+  fill(group, to[0], to[1], 1.f / (group.C * group.plane));
 }
 
 void stddev_gradient(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  LAUNCH(norms::deviation_gradients, group.groups, threads_of(group), group, from[1], to[0]);
+  LAUNCH(norms::deviation_gradients, dim3(group.groups, blocks_of(group)), 256, group, from[1],
+      to[0]);
 }
 
 void stddev_second(const float* const* from, float* const* to, const double* numbers) {
   const norms::Group group = group_of(from, numbers);
-  LAUNCH(norms::deviation_second, group.groups, threads_of(group), group, from[1], from[2], to[0],
-      to[1]);
+  LAUNCH(norms::deviation_second, dim3(group.groups, blocks_of(group)), 256, group, from[1],
+      from[2], to[0], to[1], to[2]);
+  fill(group, to[0], to[2], 1.f / ((float)group.C * group.plane * group.members));
 }
 
 // Numbers: n, m, k, how many arrays
 void totals(const float* const* from, float* const* to, const double* numbers) {
   using namespace norms;
   const I n = numbers[0], m = numbers[1], k = numbers[2];
-  const int count = numbers[3];
-  const Two two = {{from[0], from[count - 1]}, {to[0], to[count - 1]}};
-  if (k == 1) LAUNCH(row_totals, dim3(n, count), threads_for(m), two, m);
-  else LAUNCH(column_totals, dim3(for_each(n * k), count), 256, two, m, k, n * k);
+  const int count = numbers[3], parts = k == 1 ? parts_of(m, PART) : 1;
+  Two two = {{from[0], from[count - 1]}, {to[0], to[count - 1]}};
+  if (parts > 1) two.y[0] = to[count], two.y[1] = to[count] + (count - 1) * n * parts;
+  if (k == 1) {
+    const int threads = threads_for(std::min(m, (I)PART));
+    LAUNCH(row_totals, dim3(n * count, parts), threads, two, n, m);
+  } else LAUNCH(column_totals, dim3(for_each(n * k), count), 256, two, m, k, n * k);
+  for (int i = 0; parts > 1 && i < count; i++)
+    LAUNCH(add_parts, n, threads_for(parts), two.y[i], to[i], parts);
 }

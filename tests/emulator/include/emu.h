@@ -17,7 +17,7 @@ struct EmuState {
 extern "C" {
 extern EmuState emu_state;
 void emu_sync(int kind);               // 0 the block's threads, 1 the warp's
-unsigned long long* emu_warp_slots();  // 32 of this thread's warp
+unsigned long long* emu_warp_slots();  // 32 of this thread's warp, others the next time
 unsigned emu_warp_active();            // lanes that still run
 void emu_check_pointer(const char* kernel, const void* p, int number);
 }
@@ -83,7 +83,6 @@ T shuffle(T value, int source, bool valid) {
   emu_sync(1);
   T result = value;
   if (valid) memcpy(&result, &slots[source & 31], sizeof(T));
-  emu_sync(1);
   return result;
 }
 }  // namespace emu

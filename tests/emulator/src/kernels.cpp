@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <map>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -29,6 +28,7 @@ struct Fiber {
   uint3 thread;
   int linear;
   int state;
+  unsigned exchanges;  // with its warp
 };
 const size_t STACK = 256 << 10;
 std::vector<Fiber*> pool, live;
@@ -37,7 +37,7 @@ void* scheduler_sp;
 int next_thread, threads;
 const std::function<void()>* body;
 const char* kernel_name;
-unsigned long long slots[32][32];
+unsigned long long slots[2][32][32];
 
 extern "C" void emu_switch(void** save, void* load);
 asm(R"(
@@ -88,7 +88,7 @@ void fiber_main() {
     while (next_thread < threads) {
       current->linear = thread_order(next_thread++);
       emu_state.thread = current->thread = coordinates(current->linear);
-      current->state = RUN;
+      current->state = RUN, current->exchanges = 0;
       (*body)();
     }
     current->state = DONE;
@@ -132,7 +132,7 @@ void run_block() {
   while (!live.empty()) {
     // who may go on: all of a block, or all of a warp, wait for the same
     int at_block = 0;
-    std::map<int, int> of_warp, at_warp;
+    int of_warp[32] = {}, at_warp[32] = {};
     for (auto* f : live) {
       at_block += f->state == AT_BLOCK;
       of_warp[f->linear / 32]++;
@@ -163,7 +163,10 @@ void emu_sync(int kind) {
   current->state = kind ? AT_WARP : AT_BLOCK;
   emu_switch(&current->sp, scheduler_sp);
 }
-unsigned long long* emu_warp_slots() { return slots[current->linear / 32]; }
+// In turn, so that one meeting of the warp is enough: who writes anew has met all who have read
+unsigned long long* emu_warp_slots() {
+  return slots[current->exchanges++ % 2][current->linear / 32];
+}
 unsigned emu_warp_active() {
   unsigned r = 0;
   for (auto* f : live)

@@ -111,9 +111,9 @@ cudaError_t cudaGetDeviceCount(int* n) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   memset(p, 0, sizeof *p);
-  strcpy(p->name, "Emulated sm_90");
+  strcpy(p->name, "Emulated GPU");
   p->major = 9;
-  p->minor = 0;
+  if (const char* given = getenv("EMU_CAPABILITY")) sscanf(given, "%d.%d", &p->major, &p->minor);
   size_t rest;
   cudaMemGetInfo(&rest, &p->totalGlobalMem);
   p->multiProcessorCount = 132;
@@ -123,11 +123,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* v) {
-  *v = 13000;
+  *v = CUDART_VERSION;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* v) {
-  *v = 13000;
+  *v = CUDART_VERSION;
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreate(cudaStream_t* s) {

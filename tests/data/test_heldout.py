@@ -16,10 +16,10 @@ import train
 from backend.terminal import UsageError
 from data import store
 from data.batches import batches
+from data.heldout import Part, divide, divided, heldout_amount
 from data.store import open_pictures
 from quality import gap
 from training.checkpoint import config_of, read_checkpoint
-from training.heldout import Part, divide, divided, heldout_amount
 from training.progress import Progress
 
 

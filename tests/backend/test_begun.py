@@ -1,18 +1,14 @@
-"""What is told before anything is computed."""
+"""Who started a process: what is told before anything is computed."""
 
 import os
-import shlex
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import convert
 import generate
 import prepare_data
 import train
-from backend.terminal import UserError
-from training.beginning import LAUNCHERS, advice, check_alone, check_folder, check_launcher
+from backend.begun import LAUNCHERS, check_alone, check_launcher
 
 
 @pytest.fixture(autouse=True)
@@ -20,17 +16,6 @@ def started_by_hand(monkeypatch):
     for _, size, rank in (*LAUNCHERS, ("", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_ID")):
         monkeypatch.delenv(size, raising=False)
         monkeypatch.delenv(rank, raising=False)
-
-
-def test_folders_that_cannot_be(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "nowhere").symlink_to("gone")
-    check_folder(tmp_path)
-    check_folder(tmp_path / "a" / "b")
-    assert sorted(os.listdir(tmp_path)) == ["file", "nowhere"]
-    for folder in ("file", "file/a/b", "nowhere"):
-        with pytest.raises(UserError, match="(file|nowhere) is no folder, but files are to be"):
-            check_folder(tmp_path / folder)
 
 
 @pytest.mark.parametrize("launcher, size, rank", LAUNCHERS)
@@ -77,28 +62,6 @@ def test_scripts_that_do_not_divide_their_work(monkeypatch, capsys, script, laun
         code = stop.code
     said = capsys.readouterr().err
     assert code == 2 and f"does not divide its work, and {launcher} has started 4 of it" in said
-
-
-def test_what_few_pictures_are_enough_for(tmp_path, capsys):
-    """The command that is named is one that train.py takes."""
-    assert advice(99, "lmdb") == advice(1000, "lmdb") == ""
-    said, command = advice(500, "my pictures").split("\n    ")
-    assert "500 at 32 px were enough" in said and "\n" not in said
-    words = shlex.split(command)
-    assert words[:3] == ["python", "train.py", "my pictures"]
-    args = train.parser().parse_args(words[2:])
-    assert (args.tune, args.heldout, args.ckpt, args.expname) == (True, 50, "CKPT", "tuned")
-    for count in (99, 100):
-        (tmp_path / str(count)).mkdir()
-        pixels = np.zeros((8, 8, 3), "uint8")
-        for i in range(count):
-            Image.fromarray(pixels).save(tmp_path / str(count) / f"{i}.bmp")
-        out = str(tmp_path / f"lmdb{count}")
-        argv = [str(tmp_path / str(count)), "--out", out, "--n_worker", "1"]
-        assert prepare_data.main(argv) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[-1].startswith(f"{count} pictures at") == (count == 99)
-    assert lines[-1].endswith(f"{out} --expname tuned --ckpt CKPT --tune --heldout 10")
 
 
 def test_mpirun_of_one_process_is_no_trouble(monkeypatch):
