@@ -1,5 +1,6 @@
 # make figures: those of a network that comes with the clone; MODEL=checkpoint/... for another.
-# make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU.
+# make demo: from nothing to figures of a StyleGAN that learned MNIST's digits, on a CPU; with
+# LABELS=1 of one that draws the digit that is asked for, in demo/labels.
 # make people: the same with drawn people of 64 px; goes on where it was stopped.
 # make test: the tests. make test-cuda: those of the CUDA path, without a GPU (tests/emulator).
 # make bench: how fast it is here. PYTHON picks the interpreter (3.8 to 3.14);
@@ -33,15 +34,19 @@ PEOPLE = --max_size 64 --phase 20000 --loss r1 --no_flip \
 figures: $(VENV)/installed
 	$(BIN)/python generate.py $(MODEL)
 
+# Where the demo is, and the option that makes it one of labels
+AT = demo$(if $(LABELS),/labels)
+BY_LABELS = $(if $(LABELS),--labels)
+
 demo: $(VENV)/installed
-	$(BIN)/python prepare_data.py --out demo/mnist --overwrite mnist
-	$(BIN)/python train.py demo/mnist --expname demo --ckpt auto $(DEMO) --max_iters 6000
-	$(BIN)/python generate.py demo/checkpoint/006000.model --expname demo
+	$(BIN)/python prepare_data.py --out $(AT)/mnist --overwrite mnist $(BY_LABELS)
+	$(BIN)/python train.py $(AT)/mnist --expname $(AT) --ckpt auto $(DEMO) --max_iters 6000 $(BY_LABELS)
+	$(BIN)/python generate.py $(AT)/checkpoint/006000.model --expname $(AT)
 
 # Goes on where the demo stopped, for about an hour
 demo-hour: $(VENV)/installed
-	$(BIN)/python train.py demo/mnist --expname demo --ckpt latest --max_iters 30000
-	$(BIN)/python generate.py demo/checkpoint/030000.model --expname demo
+	$(BIN)/python train.py $(AT)/mnist --expname $(AT) --ckpt latest --max_iters 30000
+	$(BIN)/python generate.py $(AT)/checkpoint/030000.model --expname $(AT)
 
 people: $(VENV)/installed-people
 	$(BIN)/python prepare_data.py --out demo/people/lmdb --resume --sizes 8,16,32,64 --format png \

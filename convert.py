@@ -25,6 +25,7 @@ from figures.latents import write_arrays
 from formats import files, nvidia, pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
+from labels.table import listed
 from training.checkpoint import AVERAGE_ALONE, check_parameters, config_of, read_checkpoint
 from training.resume import take_optimizer
 from training.schedule import NVIDIA_FIELDS
@@ -42,6 +43,8 @@ def describe(content: dict) -> str:
     nvidia_fields = [name for name in NVIDIA_FIELDS if name in config.saved()]
     names = ("code_size", "n_mlp", "channel_max", "from_rgb_activate", *nvidia_fields)
     rows["networks"] = ", ".join(f"{name} {getattr(config, name)}" for name in names)
+    if config.labels:
+        rows["labels"] = f"{len(config.label_names)}: {listed(config.label_names)}"
     for part in NETWORKS.values():
         arrays = content[part]
         if arrays is not None:
@@ -71,6 +74,10 @@ def export(content: dict, path, out) -> None:
         raise CheckpointError(
             f"{path} holds networks of NVIDIA's kind, with another order of bias and blur: the "
             "PyTorch original cannot compute them"
+        )
+    if config.labels:
+        raise CheckpointError(
+            f"{path} holds networks with labels, which the PyTorch original cannot compute"
         )
     generator, discriminator = new_generator(config), new_discriminator(config)
     networks = {"generator": generator, "discriminator": discriminator, "g_running": generator}

@@ -13,13 +13,18 @@ import backend.supported  # noqa: F401  # isort:skip (says so where this Python 
 import argparse
 from contextlib import closing
 
+import numpy as np
+
 from backend import terminal
 from backend.begun import check_alone
 from backend.terminal import Parser, number, printable
-from data.batches import load_batch, to_network
+from data.batches import image_order, load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
-from figures.grid import check_place, check_size, is_grid, save_grid
+from figures.grid import check_place, check_size, is_grid, save_grid, save_png, stack
+from labels.table import counts, in_order
+
+N_ROW, LABEL_ROWS = 5, 50  # rows of the contact sheet, unless asked for
 
 
 def __getattr__(name: str):
@@ -43,6 +48,8 @@ def description(pictures) -> str:
             lines.append(f"licence: {settings['licence']}")
         lines.append(f"{len(about['skipped'])} files skipped, {about['enlarged']} enlarged")
         lines += [f"    {name}: {reason}" for name, reason in about["skipped"]]
+    if pictures.labels:
+        lines.append(f"{len(set(pictures.labels))} labels: {counts(pictures.labels)}")
     return "\n".join(map(printable, lines))
 
 
@@ -50,6 +57,14 @@ def contact_sheet(pictures, size: int, count: int):
     """The first `count` pictures of the first epoch of seed 0, (n, 3, size, size) in [-1, 1]."""
     count = min(count, pictures.length)
     return to_network(load_batch(pictures, size, 0, 0, count, flip=False))
+
+
+def label_rows(pictures, size: int, n_row: int, n_col: int):
+    """Rows of pictures (n, 3, size, size), one for each label: its first ones of that epoch."""
+    order = image_order(0, pictures.length, 0, pictures.length)
+    for name in in_order(pictures.labels)[:n_row]:
+        chosen = [i for i in order if pictures.labels[i] == name][:n_col]
+        yield to_network(np.stack([np.asarray(pictures.read(i, size)) for i in chosen]))
 
 
 def png(text: str) -> str:
@@ -66,7 +81,8 @@ def parser() -> Parser:
     p.add_argument("--out", type=png, default="results/data.png", metavar="FILE.png", help=text)
     text = "pixels of each picture (default: the largest size there is, at most 128)"
     p.add_argument("--size", type=image_size, help=text)
-    p.add_argument("--n_row", type=number(int, 1, 10_000), default=5, help="rows (default 5)")
+    text = "rows (default 5; of a set with labels one for each, the first 50)"
+    p.add_argument("--n_row", type=number(int, 1, 10_000), help=text)
     p.add_argument("--n_col", type=number(int, 1, 10_000), default=10, help="columns (default 10)")
     return p
 
@@ -81,9 +97,14 @@ def show(args) -> None:
         size = args.size or max(smaller or pictures.sizes[:1])
         pictures.require([size])
         n_col = min(args.n_col, pictures.length)
-        n_row = min(args.n_row, -(-pictures.length // n_col))
+        n_row = min(args.n_row or N_ROW, -(-pictures.length // n_col))
+        if pictures.labels:
+            n_row = min(args.n_row or LABEL_ROWS, len(set(pictures.labels)))
         check_size(n_row, n_col, (size, size), "--n_row or --n_col", drawn=n_row)
-        save_grid(contact_sheet(pictures, size, args.n_row * n_col), args.out, n_col)
+        if pictures.labels:
+            save_png(stack(label_rows(pictures, size, n_row, n_col), n_col), args.out)
+        else:
+            save_grid(contact_sheet(pictures, size, n_row * n_col), args.out, n_col)
     print(args.out)
 
 

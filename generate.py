@@ -3,12 +3,13 @@
     python generate.py checkpoint/train_step-6.model
     python generate.py checkpoint/train_step-6.model --only sample,truncation --seeds 3,7,20-29
     python generate.py checkpoint/train_step-6.model --images 1000 --out pictures
+    python generate.py checkpoint/010000.model --label 7     # of a network that knows labels
     python generate.py checkpoint/train_step-6.model --latents results/me.npz results/you.npz
 
 Writes sample.png, interpolation.png, mixing_{k}.png, noise.png, noise_levels.png, truncation.png
-and an animation into results/. A seed stands for a latent and the noise that goes with it; latents
-may come from files instead. The same command writes the same bytes on a CPU; each PNG notes seeds,
-psi and the checkpoint's checksum.
+and an animation into results/, and labels.png of a network that knows labels. A seed stands for a
+latent and the noise that goes with it; latents may come from files instead. The same command writes
+the same bytes on a CPU; each PNG notes seeds, psi and the checkpoint's checksum.
 """
 
 import sys
@@ -22,7 +23,6 @@ from backend.bar import Bar
 from backend.begun import check_alone
 from backend.terminal import Parser
 from figures.changes import change
-from figures.figures import FIGURES
 from figures.options import check_usage, figure_parser
 from figures.settling import open_artist, results_folder, settle
 from figures.writing import (
@@ -52,7 +52,7 @@ def generate(args) -> None:
             write_images(artist, options)
             artist.bar.write(options.out)
             return
-        for name in options.only or [*FIGURES, "animation"]:
+        for name in options.only:
             artist.bar.set_description(name)
             if name == "animation":
                 write_animation(artist, options, folder)

@@ -31,10 +31,11 @@ from data.sizes import image_size
 from figures.artist import Artist
 from figures.grid import check_place, notes_of, save_png, to_bytes
 from figures.network import load_network
+from labels.table import asked_for
 from quality.chart import chart
-from quality.judge import METRICS, Judge, Request, metric_list, settled
+from quality.judge import BY_FEATURES, METRICS, Judge, Request, metric_list, settled
 from quality.neighbours import IMAGES, at_once, find_space, nearest, share_near, sheet
-from quality.sets import Folder, chosen, open_data
+from quality.sets import Data, Folder, chosen, open_data
 
 MARK = {"Software": "metrics.py"}  # in the text of a chart
 
@@ -51,14 +52,28 @@ class Measured(NamedTuple):
         return {name: value for named in self.results.values() for name, value in named.items()}
 
 
-def measure(judge: Judge, path: str, args) -> Measured:
-    """Of a checkpoint, or of the pictures in a folder."""
+def judges_by_label(data: Data, request: Request) -> dict:
+    """{label: a Judge of images of it}, by those metrics that compare features."""
+    metrics = tuple(name for name in request.metrics if name in BY_FEATURES)
+    if not metrics:
+        raise UsageError(f"--per_label divides {', '.join(BY_FEATURES)}: ask for one of those")
+    request = request._replace(metrics=metrics)
+    return {name: Judge(data.of_label(name), request) for name in data.label_names()}
+
+
+def measure(judge: Judge, path: str, args, by_label) -> Measured:
+    """Of a checkpoint, or of the pictures in a folder. by_label: of `judges_by_label`, or {}."""
     if Path(path).is_dir():
         folder = Folder(path)
         return Measured(path, folder.size, 0, judge.measure_folder(folder))
     network = load_network(path, args.size, args.plain)
     artist = Artist.of(network, args.psi, network.config.psi_levels, args.batch)
     results = judge.measure_artist(artist, args.seed)
+    for name, one in by_label.items():
+        (number,) = asked_for([name], network.config.label_names, path)
+        artist.asked = artist.asked.alone(number)
+        for metric, found in one.measure_artist(artist, args.seed).items():
+            results[metric].update(found)
     return Measured(path, (network.size, network.size), network.images_seen, results)
 
 
@@ -157,6 +172,8 @@ def check_usage(args, request: Request) -> None:
         Folder(path)
     if folders and paths:
         raise UsageError(f"{paths[0]} needs a generator: {folders[0]} is a folder of pictures")
+    if args.per_label and folders:
+        raise UsageError(f"--per_label needs a generator: {folders[0]} is a folder of pictures")
     if args.neighbours and len(args.paths) > 1:
         raise UsageError("--neighbours shows the images of one checkpoint or folder: name one")
 
@@ -192,9 +209,10 @@ def run(args) -> None:
             if not args.metrics:
                 return
         judge = Judge(sets[0], request, others=sets[1:])
+        by_label = judges_by_label(sets[0], request) if args.per_label else {}
         for path in args.paths:
             started = time.time()
-            rows.append(measure(judge, path, args))
+            rows.append(measure(judge, path, args, by_label))
             append_lines(rows[-1], time.time() - started, args, folder)
             for name, value in rows[-1].values().items():
                 print(f"{path}: {name} {value:.5g}")
@@ -232,6 +250,9 @@ def parser() -> Parser:
     text = "measure against the pictures that train.py --heldout keeps out of training on this "
     text += "data, in names that end in _heldout, and against as many of the others"
     p.add_argument("--heldout", type=heldout_amount, metavar="N|SHARE", help=text)
+    text = "of a network that was trained with labels: numbers for each label of the data too, in "
+    text += "names that end in it"
+    p.add_argument("--per_label", action="store_true", help=text)
     text = f"write {IMAGES} images into results/neighbours.png, beside each the nearest picture of "
     text += "the data, by LPIPS or else by pixels; measure only what --metrics names"
     p.add_argument("--neighbours", action="store_true", help=text)

@@ -16,7 +16,14 @@ import math
 import numpy as np
 
 from backend import device
-from operators.checks import expect, expect_each, expect_growth, expect_mixing, expect_settings
+from operators.checks import (
+    expect,
+    expect_each,
+    expect_growth,
+    expect_label,
+    expect_mixing,
+    expect_settings,
+)
 from operators.convolution import conv2d, conv_transpose2d
 from operators.products import linear
 
@@ -73,10 +80,8 @@ class EqualLinear(nn.Module):
 
 class EqualConv2d(nn.Module):
     """k x k convolution, equalised, "same" padding unless given: (n, c_in, h, w) -> (n, c_out, h',
-    w').
-
-    blur: a `Blur` between convolution and bias, where NVIDIA's own networks have it. The original
-    blurs after the bias, so that at the border, with zeros beyond, less of the bias is left.
+    w'). blur: a `Blur` between convolution and bias, where NVIDIA's own networks have it; the
+    original blurs after the bias, and at the border, with zeros beyond, less of the bias is left.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, padding=None, blur=None):
@@ -86,8 +91,7 @@ class EqualConv2d(nn.Module):
 
     def execute(self, x):
         x = conv2d(x, self.conv.weight, padding=self.padding)
-        if self.blur is not None:
-            x = self.blur(x)
+        x = x if self.blur is None else self.blur(x)
         return x + self.conv.bias.reshape(1, -1, 1, 1)
 
 
@@ -114,8 +118,7 @@ class FusedUpsample(nn.Module):
 
     def execute(self, x):
         x = conv_transpose2d(x, widened(self.weight * self.scale), stride=2, padding=1)
-        if self.blur is not None:
-            x = self.blur(x)
+        x = x if self.blur is None else self.blur(x)
         return x + self.bias.reshape(1, -1, 1, 1)
 
 
@@ -203,11 +206,9 @@ class InstanceNorm2d(nn.Module):
 
 class MinibatchStddev(nn.Module):
     """One channel more, filled with one number: how much the images of a batch differ (ProGAN,
-    section 3), so that the discriminator sees when all are alike. (n, c, h, w) -> (n, c + 1, h, w)
-
-    The standard deviation over the batch, of each channel at each pixel, is averaged over all
-    channels and pixels. With `group` the deviation is that of groups of so many images, each with a
-    number of its own: of 8 images in groups of 4, 0 2 4 6 and 1 3 5 7 (NVIDIA's networks).
+    section 3), so that the discriminator sees when all are alike: the standard deviation over the
+    batch of each channel at each pixel, averaged. With `group` that of groups of so many images: of
+    8 in groups of 4, 0 2 4 6 and 1 3 5 7 (NVIDIA's). (n, c, h, w) -> (n, c + 1, h, w)
     """
 
     def __init__(self, group: int = 0):
@@ -238,12 +239,23 @@ class ConstantInput(nn.Module):
         return self.input.broadcast([n, *self.input.shape[1:]])
 
 
+class LabelConcat(nn.Module):
+    """z beside what is learned of its label, N(0, 1) at first and used as it is (NVIDIA's
+    G_mapping): z (n, code_dim), label (n, labels) of 0 and one 1 -> (n, 2 code_dim)
+    """
+
+    def __init__(self, labels: int, code_dim: int):
+        self.weight = jt.randn((labels, code_dim))
+
+    def execute(self, z, label):
+        return jt.concat([z, linear(label, self.weight.transpose())], dim=1)
+
+
 class NoiseInjection(nn.Module):
     """x + strength * noise: one map of N(0, 1) numbers, the same for all channels, and for each
-    channel a strength that is learned and begins at 0 (section 2; "B" in figure 1b). It makes what
-    may be otherwise in the same picture: where each hair lies, not how much hair there is.
-
-    The strength is equalised like a weight, fan_in = channels. x (n, c, h, w), noise (n, 1, h, w).
+    channel a strength that is learned and begins at 0 (section 2; "B" in figure 1b), equalised with
+    fan_in = channels. It makes what may be otherwise in the same picture: where each hair lies, not
+    how much hair there is. x (n, c, h, w), noise (n, 1, h, w).
     """
 
     def __init__(self, channels: int):
@@ -256,11 +268,9 @@ class NoiseInjection(nn.Module):
 
 class AdaptiveInstanceNorm(nn.Module):
     """AdaIN (equation 1): normalises each channel, which takes away what the layers before have
-    made of its mean and variance; then the style decides both, as gamma and beta, for this layer
-    alone. x (n, c, h, w), w (n, style_dim) -> (n, c, h, w)
-
-    gamma and beta are the halves of a linear function of w ("A" in figure 1b), whose bias begins at
-    1 and 0.
+    made of its mean and variance; then the style decides both for this layer alone, as gamma and
+    beta, the halves of a linear function of w ("A" in figure 1b) whose bias begins at 1 and 0.
+    x (n, c, h, w), w (n, style_dim) -> (n, c, h, w)
     """
 
     def __init__(self, channels: int, style_dim: int, eps: float = 1e-5):
@@ -277,10 +287,8 @@ class AdaptiveInstanceNorm(nn.Module):
 
 class StyledConvBlock(nn.Module):
     """One level of the synthesis network (figure 1b): two times convolution with its bias, noise,
-    leaky ReLU and AdaIN.
-
-    `conv1` doubles the size: upsample, convolution with its bias, blur; from 128 px on one fused
-    layer, and blur. At 4 px there is nothing to convolve: it is the learned constant.
+    leaky ReLU and AdaIN. `conv1` doubles the size: upsample, convolution with its bias, blur; from
+    128 px on one fused layer, and blur. At 4 px, with nothing to convolve, the learned constant.
     """
 
     def __init__(self, c_in, c_out, style_dim, step, norm_eps=1e-5, bias_after_blur=False):
@@ -352,35 +360,29 @@ class StyledGenerator(nn.Module):
     """Mapping network `style` and synthesis network `generator`.
 
     code_dim: size of z and w. n_mlp: layers of the mapping. channel_max: widest level (512 is the
-    original). NVIDIA's own networks have two noise maps a level and other norm_eps and
-    bias_after_blur, of StyledConvBlock.
+    original). labels: how many there are, 0 for none. NVIDIA's own networks have two noise maps a
+    level and other `details`, norm_eps and bias_after_blur of StyledConvBlock.
     """
 
-    def __init__(
-        self,
-        code_dim=512,
-        n_mlp=8,
-        channel_max=512,
-        noise_maps=1,
-        norm_eps=1e-5,
-        bias_after_blur=False,
-    ):
-        expect_settings(n_mlp=n_mlp, noise_maps=noise_maps, bias_after_blur=bias_after_blur)
-        self.code_dim, self.noise_maps = code_dim, noise_maps
-        self.generator = Generator(code_dim, channel_max, norm_eps, bias_after_blur)
-        layers = [PixelNorm()]
-        for _ in range(n_mlp):
-            layers += [EqualLinear(code_dim, code_dim), LeakyReLU()]
+    def __init__(self, code_dim=512, n_mlp=8, channel_max=512, noise_maps=1, labels=0, **details):
+        expect_settings(n_mlp=n_mlp, noise_maps=noise_maps, labels=labels)
+        self.code_dim, self.noise_maps, self.labels = code_dim, noise_maps, labels
+        self.generator = Generator(code_dim, channel_max, **details)
+        layers, first = [PixelNorm()], 2 * code_dim if labels else code_dim
+        for c_in in [first] + [code_dim] * (n_mlp - 1):
+            layers += [EqualLinear(c_in, code_dim), LeakyReLU()]
         self.style = nn.Sequential(*layers)
+        self.label = LabelConcat(labels, code_dim) if labels else None
 
-    def mapping(self, z):
-        """z (n, code_dim), N(0, 1) -> w (n, code_dim)"""
-        expect(z, "z", ("n", self.code_dim))
-        return self.style(z)
+    def mapping(self, z, label=None):
+        """z (n, code_dim), N(0, 1), label (n, labels), if there are any -> w (n, code_dim)"""
+        n = expect(z, "z", ("n", self.code_dim))[0]
+        expect_label(label, self.labels, n)
+        return self.style(self.label(z, label) if self.labels else z)
 
-    def mean_style(self, z):
+    def mean_style(self, z, label=None):
         """Mean of the mapped latents, the centre of truncation: (n, code_dim) -> (1, code_dim)"""
-        return self.mapping(z).mean(dim=0, keepdims=True)
+        return self.mapping(z, label).mean(dim=0, keepdims=True)
 
     def draw_noise(self, n: int, step: int):
         """Noise by Jittor's generator: step + 1 times (n, noise_maps, 4 * 2^i, 4 * 2^i)"""
@@ -407,8 +409,10 @@ class StyledGenerator(nn.Module):
         style_weight=0,
         mixing_range=(-1, -1),
         crossover=None,
+        label=None,
     ):
-        """The original's call. input: z (n, code_dim) or a list of two to mix -> (n, 3, size, size)
+        """The original's call. input: z (n, code_dim) or a list of two to mix, both of one `label`
+        (n, labels) -> (n, 3, size, size)
 
         Two latents: levels a..b of `mixing_range` take the second, the rest the first; without a
         range, levels 0..crossover take the first and the rest the second (section 3.1). `crossover`
@@ -418,16 +422,16 @@ class StyledGenerator(nn.Module):
         expect_growth(step, alpha, MAX_STEP)
         latents = expect_mixing(input, step, MAX_STEP, mixing_range, crossover, style_weight)
         n = expect_each(latents, "z", [("n", self.code_dim)] * (2 if latents[1:] else 1))[0][0]
-        if mean_style is not None:
-            expect(mean_style, "mean_style", ((1, n), self.code_dim))
-        w = self.mapping(jt.concat(latents) if latents[1:] else latents[0])
+        expect_label(label, self.labels, n)
+        label = jt.concat([label] * len(latents)) if self.labels else None
+        w = self.mapping(jt.concat(latents) if latents[1:] else latents[0], label)
         styles = [w[i : i + n] for i in range(0, w.shape[0], n)] if latents[1:] else [w]
         if mean_style is not None:
+            expect(mean_style, "mean_style", ((1, n), self.code_dim))
             styles = [mean_style + style_weight * (w - mean_style) for w in styles]
         if len(styles) == 1:
             return self.synthesis(styles[0], noise, step, alpha)
-        first, second = styles
-        low, high = mixing_range
+        (first, second), (low, high) = styles, mixing_range
         if (low, high) == (-1, -1):
             crossover = np.random.randint(step) if crossover is None else crossover
             low, high = crossover + 1, step
@@ -463,12 +467,13 @@ class Discriminator(nn.Module):
     """Images -> scores, higher for real. Lists start with the largest size, as the original's.
 
     from_rgb_activate: a leaky ReLU after from_rgb, which the original's first version lacked.
-    stddev_group: of MinibatchStddev.
+    stddev_group: of MinibatchStddev. labels: how many there are; then the last layer has a score
+    for each, of which that of the image's own counts (NVIDIA's D_basic).
     """
 
-    def __init__(self, from_rgb_activate=True, channel_max: int = 512, stddev_group: int = 0):
-        expect_settings(channel_max=channel_max, stddev_group=stddev_group)
-        c, steps = widths(channel_max), range(MAX_STEP, -1, -1)
+    def __init__(self, from_rgb_activate=True, channel_max=512, stddev_group=0, labels=0):
+        expect_settings(channel_max=channel_max, stddev_group=stddev_group, labels=labels)
+        c, steps, self.labels = widths(channel_max), range(MAX_STEP, -1, -1), labels
         blocks = [ConvBlock(c[i], c[i - 1], i) for i in steps[:-1]]
         blocks.append(ConvBlock(c[0] + 1, c[0], 0))  # with the channel of MinibatchStddev
         self.progression = nn.ModuleList(blocks)
@@ -478,16 +483,17 @@ class Discriminator(nn.Module):
         self.from_rgb = nn.ModuleList(rgb)
         self.avg_pool = AvgPool2d()
         self.stddev = MinibatchStddev(stddev_group)
-        self.linear = EqualLinear(c[0], 1)
+        self.linear = EqualLinear(c[0], max(labels, 1))
 
-    def execute(self, image, step: int = 0, alpha=-1):
-        """image (n, 3, 4 * 2^step, 4 * 2^step) -> (n, 1)
+    def execute(self, image, step: int = 0, alpha=-1, label=None):
+        """image (n, 3, 4 * 2^step, 4 * 2^step), label (n, labels), if there are any -> (n, 1)
 
         While a size fades in, alpha of what its block makes of the image is blended with 1 - alpha
         of what from_rgb of the size below makes of the image halved.
         """
         expect_growth(step, alpha, MAX_STEP)
-        expect(image, "image", ("n", 3, 4 * 2**step, 4 * 2**step))
+        n = expect(image, "image", ("n", 3, 4 * 2**step, 4 * 2**step))[0]
+        expect_label(label, self.labels, n)
         x = self.from_rgb[MAX_STEP - step](image)
         for i in range(step, 0, -1):
             x = self.progression[MAX_STEP - i](x)
@@ -495,4 +501,5 @@ class Discriminator(nn.Module):
                 skip = self.from_rgb[MAX_STEP - step + 1](self.avg_pool(image))
                 x = (1 - alpha) * skip + alpha * x
         x = self.progression[MAX_STEP](self.stddev(x))
-        return self.linear(x.reshape(x.shape[:2]))
+        scores = self.linear(x.reshape(x.shape[:2]))
+        return (scores * label).sum(dim=1, keepdims=True) if self.labels else scores

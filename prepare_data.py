@@ -44,10 +44,11 @@ from data.decode import RULES
 from data.reading import LargeEnough, smallest
 from data.sizes import default_sizes, joined, size_list
 from data.sources import Digits, open_source
-from data.store import ABOUT_FILE, WRITER, DataError, LmdbWriter, TreeWriter, locked
+from data.store import ABOUT_FILE, LABEL, WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 from formats.lmdbs import needs_another_disk, obstacle
+from labels import found
 from quality.gap import advice
 
 COMMIT_PICTURES, COMMIT_BYTES = 1024, 2**26  # a transaction ends when it has either
@@ -75,6 +76,8 @@ def write(writer_class, out, source, about, args, lock):
             else:
                 values = result.values
                 records += zip(settings["sizes"], [about["kept"]] * len(values), values)
+                if source.labels:
+                    records.append((LABEL, about["kept"], source.labels[i].encode()))
                 held_bytes += sum(map(len, values))
                 about["kept"] += 1
                 about["enlarged"] += result.enlarged
@@ -105,7 +108,10 @@ def new_source(args, about, out):
         source = people.People(style, backgrounds, sizes[-1], args.seed, count)
     else:
         source = open_source(args.path, Choice(earlier=bool(about) and rules_of(about) < 2), out)
-    return LargeEnough(source, args.min_size, args.pad) if args.min_size else source
+    source = LargeEnough(source, args.min_size, args.pad) if args.min_size else source
+    if args.labels is not None:
+        source.labels = found.find(source, args.labels, picture_count(args, source))
+    return source
 
 
 def rules_of(about):
@@ -135,6 +141,7 @@ def new_settings(args, source, sizes, enlarge, rules=RULES):
         "pictures": identities.hexdigest(),
         **source.notes(),
         **({"min_size": args.min_size} if args.min_size else {}),
+        **({"labels": found.note(source.labels)} if source.labels else {}),
     }
 
 
@@ -159,7 +166,7 @@ def resumed(args, source, about, out):
     """`about`, as a run before noted it at `out`; DataError unless this one would go on alike."""
     was = {"stretch": False, "fast": False, **about["settings"]}  # earlier versions note neither
     now = new_settings(args, source, args.sizes or was["sizes"], was["enlarge"], rules_of(about))
-    for name, value in {"min_size": None, **was}.items():
+    for name, value in {"min_size": None, "labels": None, **was}.items():
         if name == "pictures" and value != now[name] and was.get("min_size") == args.min_size:
             raise DataError(
                 f"--resume: the pictures are not those that {out} was begun with: "
@@ -286,6 +293,7 @@ def add_picture_options(group):
     add("--people_style", metavar="NAME", help=text)
     text = "of people: each is before one of these (default five pale ones)"
     add("--people_backgrounds", type=colours, metavar="COLOUR,..", help=text)
+    found.add_option(add)
 
 
 def parser():
@@ -342,6 +350,7 @@ def check_usage(args):
             raise UsageError("--font goes with symbols only")
         check_readable(font, UsageError)
     check_people(args, out)
+    found.check_file(args.labels)
     if args.path in ("mnist", "symbols", "people"):
         return
     advice = ": name a folder or archive of pictures, mnist, symbols or people"

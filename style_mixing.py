@@ -51,7 +51,7 @@ def style_mixing(args) -> None:
     with Bar(unit="img") as artist.bar:
         pixels = stack(figure(artist, options))
         text = notes(artist, options, "style_mixing", options.seeds or [options.seed])
-        save_png(pixels, path, text)
+        save_png(pixels, path, {**text, **artist.asked.notes("style_mixing")})
         artist.bar.write(str(path))
 
 

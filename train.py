@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leave
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
 import contextlib
+import dataclasses
 import functools
 import json
 import signal
@@ -38,6 +39,7 @@ from data.heldout import divided
 from data.store import DataError, open_pictures
 from figures.grid import save_grid
 from figures.rendering import map_latents, render
+from labels.table import labels_of, names_for, one_hot
 from quality.gap import EVERY, Gap
 from quality.measuring import Measuring, add_measuring_options, requested
 from quality.sets import HELDOUT, Data
@@ -66,6 +68,7 @@ from training.schedule import Config, ends_stage, phase_at
 
 SAMPLE_EVERY = 100  # unless --sample_every says otherwise
 SAMPLE_GRID = {512: (8, 4), 1024: (4, 2)}  # columns, rows; else 10 x 5
+LABEL_ROWS = 20  # of a sample, at most
 SAMPLE_STREAM = 3  # dataset.py has 1 and 2
 MIXING_PROBABILITY = 0.9  # section 3.1
 
@@ -102,12 +105,13 @@ def own_part(arrays) -> list:
     return [np.ascontiguousarray(x[device.rank() :: device.ranks()]) for x in arrays]
 
 
-def train_iteration(run, phase, real):
+def train_iteration(run, phase, real, labels=None):
     """One update of both networks and of the average.
 
     All random numbers come from (seed, images seen), so that a run can go on anywhere. real (n, 3,
-    size, size), this process's part of the batch. Returns the losses of it as Vars: real, fake,
-    penalty, generator.
+    size, size), this process's part of the batch; labels: the set's, whose those are. The
+    discriminator's fakes have those of the real images, as in NVIDIA's code, the generator's are
+    drawn. Returns the losses of it as Vars: real, fake, penalty, generator.
     """
     config, n, step = run.config, len(real) * device.ranks(), phase.step
     rng = np.random.default_rng([config.seed, run.images_seen])
@@ -118,24 +122,43 @@ def train_iteration(run, phase, real):
     d_noise = draw_noise(rng, n, step, config.noise_maps)
     g_latents, g_crossover = draw_latents(rng, config, n, step, mix)
     g_noise = draw_noise(rng, n, step, config.noise_maps)
+    d_label, g_label = [], []
+    if labels:
+        d_label = own_part([labels.batch(config.seed, run.images_seen, n)])
+        g_label = own_part([labels.drawn(rng, n)])
     with run.whole_iteration(phase, g_crossover):
         d_losses = run.discriminator_step(
-            phase, real, own_part(latents), d_crossover, own_part(d_noise), *own_part([eps])
+            phase,
+            real,
+            own_part(latents),
+            d_crossover,
+            own_part(d_noise),
+            *own_part([eps]),
+            *d_label,
         )
-        g_loss = run.generator_step(phase, own_part(g_latents), g_crossover, own_part(g_noise))
+        g_loss = run.generator_step(
+            phase, own_part(g_latents), g_crossover, own_part(g_noise), *g_label
+        )
         run.average_generator(n)
     run.finish_iteration(n)
     return (*d_losses, g_loss)
 
 
 def save_sample(run, phase, path) -> None:
-    """Grid of the averaged generator's images, always of the same latents and noise."""
+    """Grid of the averaged generator's images, always of the same latents and noise; with labels a
+    row for each, of the same ones.
+    """
     n_col, n_row = SAMPLE_GRID.get(phase.size, (10, 5))
-    n = n_col * n_row
+    count = len(run.config.label_names)
+    n, n_row = n_col * (1 if count else n_row), min(count, LABEL_ROWS) or n_row
     rng = np.random.default_rng([run.config.seed, 0, SAMPLE_STREAM])
     z = rng.standard_normal((n, run.config.code_size), dtype="float32")
-    w = map_latents(run.running, z)
     noise = draw_noise(rng, n, phase.step, run.config.noise_maps)
+    labels = None
+    if count:
+        z, *noise = (np.tile(x, (n_row, *[1] * (x.ndim - 1))) for x in (z, *noise))
+        labels = one_hot(np.repeat(range(n_row), n_col), count)
+    w = map_latents(run.running, z, labels)
     images = render(run.running, w, noise, phase.step, phase.alpha)
     check_finite({path.name: images}, run.iteration)
     with writing(path):
@@ -216,6 +239,7 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
     from operators.processes import any_process
 
     config, ending = run.config, signals.numbers()
+    labels = labels_of(pictures, config.label_names)
     phase, losses, stopped, saved = None, None, 0, []
     clock = Clock(0 if device.rank() else output.save_minutes)  # the first one's counts
     data = batches(
@@ -241,7 +265,7 @@ def train(run, pictures, output: Output, max_iters: int, caught: list) -> int:
                     clock.restart(save(run, phase, losses, output, [ROLLING]))
             phase, trained = phase_at(config, run.images_seen), phase
             with signals.held_back(), saved_if_not_compiled(run, phase, trained, output):
-                losses = train_iteration(run, phase, real)
+                losses = train_iteration(run, phase, real, labels)
                 progress.report(run, phase, losses)
                 follow_gap(run, phase, output, progress)
                 if output.measure:
@@ -288,6 +312,8 @@ def new_run(args, folder: Path, pictures):
     paths = find_checkpoints(args, folder)
     if not paths:  # what can be checked before Jittor loads
         config = new_configuration(args)
+        if args.by_labels:
+            config = dataclasses.replace(config, labels=names_for(pictures))
         check_growth(pictures, config)
         check_vacant(folder, config, pictures.length)
     jt = load_jittor(args, folder)
@@ -299,6 +325,11 @@ def new_run(args, folder: Path, pictures):
             print(memory.check(config, widths(config.channel_max)))
         return TrainState(config, args.plain), None
     run, source = continued_run(args, paths, pictures.length)
+    if args.by_labels and not run.config.labels:
+        raise UsageError(
+            f"--labels: {source} was trained without, leave that out or begin a run without --ckpt"
+        )
+    labels_of(pictures, run.config.label_names)  # raises where they do not fit
     if args.tune or not History(folder).holds(source):
         check_vacant(folder, run.config, pictures.length)
     check_growth(pictures, run.config, run.images_seen)
@@ -349,6 +380,8 @@ def start(args) -> int:
 
 def parser() -> Parser:
     p = run_parser(__doc__)
+    text = "train on the set's labels too, so that images of each can be asked for (docs/labels.md)"
+    p.add_argument("--labels", action="store_true", dest="by_labels", help=text)
     add_measuring_options(p)
     return p
 

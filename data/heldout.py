@@ -40,6 +40,7 @@ class Part(Pictures):
     def __init__(self, pictures, indices):
         self.pictures, self.indices, self.length = pictures, indices, len(indices)
         self.path, self.sizes, self.about = pictures.path, pictures.sizes, pictures.about
+        self.labels = pictures.labels and [pictures.labels[i] for i in indices]
 
     def record(self, index, size):
         return self.pictures.record(int(self.indices[index]), size)

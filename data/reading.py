@@ -22,6 +22,7 @@ class Source:
     """Pictures in an order. Loading and measuring may raise anything."""
 
     names: list  # one for each picture
+    labels = None  # the same, where they are asked for
 
     def load(self, i):
         """Picture i as Pillow opens it."""

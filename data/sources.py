@@ -59,7 +59,9 @@ class Digits(Source):
             raise DataError(
                 "mnist needs the package jittor_offline: run `pip install jittor_offline`."
             )
-        path = os.path.join(spec.submodule_search_locations[0], "train-images-idx3-ubyte.gz")
+        folder = spec.submodule_search_locations[0]
+        path = os.path.join(folder, "train-images-idx3-ubyte.gz")
+        self.labels_path = os.path.join(folder, "train-labels-idx1-ubyte.gz")
         with gzip.open(path) as file:
             count, height, width = np.frombuffer(file.read(16), ">u4")[1:]  # after the magic number
             self.digits = np.frombuffer(file.read(), np.uint8).reshape(count, height, width)

@@ -1,10 +1,11 @@
 """Prepared pictures on disk, each at several sizes: an LMDB, or a tree with a folder for each size.
 
 The LMDB is interchangeable with those of rosinality/style-based-gan-pytorch: `{size}-{index:05d}`
-holds an encoded RGB picture of size x size, `length` the number of pictures in decimal ASCII. A key
-of ours, `about`, describes the set in JSON. The tree holds `{size}/{index:05d}.jpg` (or .png,
-.webp) and `about.json`; trees of others need only the same pictures, in the same order, in a folder
-named after each size. What is not complete has no `length`, or says so in `about.json`.
+holds an encoded RGB picture of size x size, `length` the number of pictures in decimal ASCII. Keys
+of ours are `about`, which describes the set in JSON, and where there are labels `label-{index:05d}`
+with their names. The tree holds `{size}/{index:05d}.jpg` (or .png, .webp) and `about.json`, labels
+too; trees of others need only the same pictures, in the same order, in a folder named after each
+size. What is not complete has no `length`, or says so in `about.json`.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}  # of the formats th
 LENGTH_KEY, ABOUT_KEY = b"length", b"about"
 WRITER = "style-based GAN in Jittor, prepare_data.py"  # in `about`: how we know our own
 ABOUT_FILE = "about.json"
+LABEL = "label"  # stands for the size in the records of labels
 MAP_BYTES = 2**30  # what an LMDB may grow to at first; doubled whenever it is full
 
 
@@ -52,7 +54,8 @@ def parsed(text):
 
 
 class Pictures:
-    """A complete set: `length` pictures at each of `sizes`; `about`, what its maker noted, or {}.
+    """A complete set: `length` pictures at each of `sizes`; `about`, what its maker noted, or {};
+    `labels`, the name of each picture's label, or None.
 
     Threads may share one, and processes that were forked. Close it when done.
     """
@@ -61,6 +64,7 @@ class Pictures:
     length: int
     sizes: list
     about: dict
+    labels = None
 
     def record(self, index, size):
         """The encoded picture as bytes, or None."""
@@ -146,6 +150,10 @@ class Lmdb(Pictures):
             ends = (0, self.length - 1)
             self.sizes = [s for s in SIZES if any(txn.get(image_key(s, i)) for i in ends)]
             extras = sum(txn.get(key) is not None for key in (LENGTH_KEY, ABOUT_KEY))
+            if txn.get(image_key(LABEL, 0)) is not None:
+                labels = (txn.get(image_key(LABEL, i), b"") for i in range(self.length))
+                self.labels = [label.decode() for label in labels]
+                extras += self.length
         if self.length == 0 and self.about:
             raise unfinished(self.path, self.about, "--out")
         if self.length == 0:
@@ -208,6 +216,7 @@ class Tree(Pictures):
                 "prepare one with `python prepare_data.py --folders TREE PICTURES`."
             )
         self.length = next(iter(counts.values()))
+        self.labels = self.about.get("labels")
 
     def record(self, index, size):
         with open(self.files[size][index], "rb") as file:
@@ -352,6 +361,10 @@ class TreeWriter:
         suffix = SUFFIXES[about["settings"]["format"]]
         if not read_about_file(self.folder):  # else a kill would leave what looks complete
             note(self.folder, {**about, "done": 0, "kept": 0, "skipped": [], "complete": False})
+        labels = read_about_file(self.folder).get("labels", [])
+        labels += [value.decode() for size, _, value in records if size == LABEL]
+        about = {**about, "labels": labels} if labels else about
+        records = [record for record in records if record[0] != LABEL]
         for size in {size for size, _, _ in records}:
             os.makedirs(os.path.join(self.folder, str(size)), exist_ok=True)
         for size, index, value in records:

@@ -21,13 +21,13 @@ HEAVY = {"trigger_mode": "once", "concurrency_limit": None}
 class Tab:
     """Controls and what they make.
 
-    `controls`: those that `show` is called with and follows; `shown`: what it returns. `psi`, and
-    `choices` of pictures: what changes with the checkpoint or with what was found.
+    `controls`: those that `show` is called with and follows; `shown`: what it returns. `psi`,
+    `labels`, and `choices` of pictures: what changes with the checkpoint or with what was found.
     """
 
     def __init__(self, checkpoint):
         self.checkpoint = checkpoint  # shown first
-        self.controls, self.shown, self.psi, self.choices = [], [], [], []
+        self.controls, self.shown, self.psi, self.labels, self.choices = [], [], [], [], []
 
     def seed(self, label: str, value: int = 0, least: int = 0):
         more = {"minimum": least, "maximum": MOST_SEED, "precision": 0, "step": 1}
@@ -47,7 +47,10 @@ class Tab:
         levels = level("truncated up to level", self.checkpoint.psi_levels)
         noise_seed = self.seed("noise seed (-1: the image's own)", -1, -1)
         strength = gr.Slider(0, 5, 1, step=0.1, label="noise strength")
-        return [psi, levels, noise_seed, strength]
+        more = {"label": "label", "allow_custom_value": True}  # other checkpoints have others
+        label = gr.Dropdown(value="", **more, **label_choices(self.checkpoint))
+        self.labels.append(label)
+        return [psi, levels, noise_seed, strength, label]
 
     def result(self) -> list:
         """Where the image and its command are shown."""
@@ -57,6 +60,12 @@ class Tab:
 def level(label: str, value: int):
     """A slider of levels, those too that an image may not have: there are other checkpoints."""
     return gr.Slider(0, LAST, value, step=1, label=f"{label} (0: 4 px to {LAST}: {SIZES[-1]} px)")
+
+
+def label_choices(checkpoint) -> dict:
+    """What a field of labels offers, where there are any."""
+    offered = [("drawn by the seed", ""), *checkpoint.labels]
+    return {"choices": offered, "visible": bool(checkpoint.labels)}
 
 
 def choices(desk) -> list:
@@ -108,10 +117,11 @@ def sample(desk, ckpt, checkpoint) -> Tab:
         levels,
         noise,
         strength,
+        label,
         progress=gr.Progress(),  # noqa: B008
     ):
         def wanted_of(studio):
-            checkpoint, look = studio.checkpoint(name), Look(psi, levels, noise, strength)
+            checkpoint, look = studio.checkpoint(name), Look(psi, levels, noise, strength, label)
             first = recipes.whole(seed, "seed", 0, MOST_SEED - NEIGHBOURS) + 1
             seeds = range(first, first + NEIGHBOURS)
             return seeds, lambda near: recipes.single(checkpoint, near, look)

@@ -60,13 +60,15 @@ def fit(desk, ckpt, tabs, rows, steps) -> None:
     that are mixed; steps: along directions, whose shares are not known yet.
     """
     psis = [field for tab in tabs for field in tab.psi]
-    fields = [*psis, *rows.values(), *steps]
+    labels = [field for tab in tabs for field in tab.labels]
+    fields = [*psis, *labels, *rows.values(), *steps]
 
     async def settle(request: gr.Request, name):
         for checkpoint in await desk.ask(request, "fit", lambda _: desk.studio.checkpoint(name)):
             shown = bands(checkpoint)
             return [
                 *(gr.update(value=checkpoint.psi) for _ in psis),
+                *(gr.update(value="", **images.label_choices(checkpoint)) for _ in labels),
                 *(gr.update(visible=band in shown) for band in rows),
                 *(gr.update(label=f"direction {i}", visible=True) for i in range(len(steps))),
             ]

@@ -25,6 +25,7 @@ class Checkpoint(NamedTuple):
     psi: float  # truncation that is usual for it, and up to which level
     psi_levels: int
     options: tuple = ()  # that every command with it needs
+    labels: tuple = ()  # names of those that it knows
 
 
 class Look(NamedTuple):
@@ -34,6 +35,7 @@ class Look(NamedTuple):
     psi_levels: Optional[int] = None
     noise_seed: int = OWN
     noise_strength: float = 1.0
+    label: str = ""  # its name; "": drawn by the seed
 
 
 def whole(value, name: str, low: int = 0, high: int = LARGEST_SEED) -> int:
@@ -75,7 +77,8 @@ def sources_options(sources):
     return ["--latents", *items], list(range(len(items)))
 
 
-def look_options(look: Look, checkpoint: Checkpoint) -> list:
+def look_options(look: Look, checkpoint: Checkpoint, sources=()) -> list:
+    """sources: what is shown; to a picture's w a label says nothing."""
     psi = checkpoint.psi if look.psi is None else look.psi
     options = ["--psi", real(psi, "psi", -5, 5)]
     usual = min(checkpoint.psi_levels, checkpoint.step)
@@ -86,6 +89,8 @@ def look_options(look: Look, checkpoint: Checkpoint) -> list:
         options += ["--noise_seed", str(whole(look.noise_seed, "noise seed"))]
     if look.noise_strength != 1:
         options += ["--noise_strength", real(look.noise_strength, "noise strength", 0, 100)]
+    if look.label and checkpoint.labels and any(isinstance(x, int) for x in sources):
+        options.append(f"--label={str(look.label)[:200]}")
     return options
 
 
@@ -98,7 +103,7 @@ def single(checkpoint: Checkpoint, source, look: Look, more=()) -> list:
     """One image."""
     latents, seeds = sources_options([source])
     options = latents or ["--seed", str(seeds[0])]
-    options = [*options, *look_options(look, checkpoint), *more]
+    options = [*options, *look_options(look, checkpoint, [source]), *more]
     return [*beginning(checkpoint), "--images", "1", *options]
 
 
@@ -112,12 +117,14 @@ def mixed(checkpoint: Checkpoint, sources, look: Look) -> list:
     noise. Bands that the images lack are left out.
     """
     names = list(bands(checkpoint))
-    latents, (first, *others) = sources_options(sources[: len(names)])
+    sources = sources[: len(names)]
+    latents, (first, *others) = sources_options(sources)
     options = latents or ["--seed", str(first)]
     if others:
         mixed_levels = (f"{name}:{seed}" for name, seed in zip(names[1:], others))
         options = [*options, "--mix", ",".join(mixed_levels)]
-    return [*beginning(checkpoint), "--images", "1", *options, *look_options(look, checkpoint)]
+    options = [*options, *look_options(look, checkpoint, sources)]
+    return [*beginning(checkpoint), "--images", "1", *options]
 
 
 def moved(checkpoint: Checkpoint, source, look: Look, steps, levels) -> list:
@@ -155,7 +162,7 @@ def walk(checkpoint: Checkpoint, keys, look: Look, frames, fps, space, suffix: s
     if space not in ("z", "w") or suffix not in ("webp", "gif", "mp4"):
         raise UserError("a walk is in z or w, and a webp, gif or mp4")
     options += ["--space", "w" if latents else space, "--animation", suffix]
-    options += look_options(look, checkpoint)
+    options += look_options(look, checkpoint, keys)
     return [*beginning(checkpoint), "--only", "animation", *options]
 
 

@@ -114,8 +114,8 @@ class Studio:
         """What the page has to know of a checkpoint. say: see `open_network`."""
         path = str(self.path(name))
         network = self.load(parsed(figure_parser(), [path, *self.options]), say)
-        usual = network.config
-        return Checkpoint(path, network.step, usual.psi, usual.psi_levels, self.options)
+        usual, labels = network.config, tuple(network.config.label_names)
+        return Checkpoint(path, network.step, usual.psi, usual.psi_levels, self.options, labels)
 
     def ready(self, command):
         """(artist, settled options) of a command line of generate.py."""

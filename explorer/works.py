@@ -69,13 +69,15 @@ def walking(desk):
         levels,
         noise,
         strength,
+        label,
         progress=gr.Progress(),  # noqa: B008
     ):
         drawn = deque([(0, 1)], maxlen=1)  # frames drawn, and all
 
         def task(pause):
             wanted = recipes.keys_of(keys, desk.studio.pictures())
-            look, checkpoint = Look(psi, levels, noise, strength), desk.studio.checkpoint(name)
+            look = Look(psi, levels, noise, strength, label)
+            checkpoint = desk.studio.checkpoint(name)
             command = recipes.walk(checkpoint, wanted, look, frames, fps, space, suffix)
             path = desk.studio.walk(command, pause, drawn.append)
             return path and (str(path), recipes.shown("generate.py", command))

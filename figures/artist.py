@@ -5,17 +5,20 @@ from tqdm import tqdm
 
 from data.sizes import SIZES
 from figures.rendering import map_latents, render
+from labels.asked import Asked
+from labels.table import drawn, one_hot
 
 MEAN_STYLE_LATENTS = 10 * 1024
 # Second words of the seeds: what is drawn for a seed
 LATENT_STREAM, NOISE_STREAM, MEAN_STREAM = 1, 2, 3
 
 
-def many_styles(generator):
-    """w (10240, code_dim) of as many latents, always the same."""
-    rng = np.random.default_rng([0, MEAN_STREAM])
-    z = rng.standard_normal((MEAN_STYLE_LATENTS, generator.code_dim), dtype="float32")
-    return map_latents(generator, z)
+def many_styles(generator, label=None):
+    """w (10240, code_dim) of as many latents, always the same; of all labels, or of one number."""
+    rng, n = np.random.default_rng([0, MEAN_STREAM]), MEAN_STYLE_LATENTS
+    z = rng.standard_normal((n, generator.code_dim), dtype="float32")
+    only = None if label is None else one_hot([label], generator.labels)[0]
+    return map_latents(generator, z, drawn(rng, generator.labels, n, only))
 
 
 def mean_of_styles(generator):
@@ -49,7 +52,7 @@ class Artist:
     What may be changed: `noise_seed`, whose noise all images have; `noise_strength`, a factor;
     `offset` (step + 1, code_dim), added to all styles after truncation; `mixed`, [(levels, seed)]:
     levels (first, last) of the `styles` of all seeds that are those of one; `crop` (width, height),
-    the middle of all images that alone is drawn.
+    the middle of all images that alone is drawn; `asked`, which label each seed has.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Artist:
         self.psi, self.psi_level, self.batch = psi, psi_level, batch
         self.files = files
         self.given = [latent for file in files for latent in file.latents]
-        self.given_w = self.codes_of(self.given) if files else None
+        self.asked, self.given_w = Asked(generator.labels), None
         self.knows_z = all(latent.z is not None for latent in self.given)
         self.knows_noise = any(latent.noise for latent in self.given)
         self.noise_seed, self.noise_strength, self.offset, self.mixed = None, 1.0, None, ()
@@ -73,20 +76,23 @@ class Artist:
     def of(cls, network, psi, psi_level, batch=16, files=()) -> "Artist":
         """An artist for a `network.Network`."""
         shown = (network.generator, network.step, network.alpha)
-        return cls(*shown, psi, psi_level, batch, files, network.mean_style)
+        artist = cls(*shown, psi, psi_level, batch, files, network.mean_style)
+        artist.asked.names = network.config.label_names
+        return artist
 
     def codes_of(self, given):
         """w of given latents: (n, code_dim), or (n, step + 1, code_dim) if one is of that kind."""
-        z = [latent.z for latent in given if latent.w is None]
-        mapped = iter(self.mapping(np.stack(z)) if z else ())
+        places = [i for i, latent in enumerate(given) if latent.w is None]
+        z = [given[i].z for i in places]
+        mapped = iter(self.mapping(np.stack(z), self.asked.of(places)) if z else ())
         w = [next(mapped) if latent.w is None else latent.w for latent in given]
         if any(code.ndim == 2 for code in w):
             w = [np.broadcast_to(code, (self.step + 1, code.shape[-1])) for code in w]
         return np.stack(w)
 
-    def mapping(self, z):
-        """z (n, code_dim) -> w before truncation (n, code_dim)"""
-        return map_latents(self.generator, z)
+    def mapping(self, z, labels=None):
+        """z (n, code_dim), labels (n, labels) -> w before truncation (n, code_dim)"""
+        return map_latents(self.generator, z, labels)
 
     def latents(self, seeds):
         """z (n, code_dim)"""
@@ -97,8 +103,9 @@ class Artist:
     def codes(self, seeds):
         """w before truncation: (n, code_dim), or (n, step + 1, code_dim) as given."""
         if self.given:
+            self.given_w = self.codes_of(self.given) if self.given_w is None else self.given_w
             return self.given_w[list(seeds)]
-        return self.mapping(self.latents(seeds))
+        return self.mapping(self.latents(seeds), self.asked.of(seeds))
 
     def truncate(self, w, psi=None):
         """w as from `codes` -> (n, step + 1, code_dim): mean + psi (w - mean) (section B)."""

@@ -12,6 +12,7 @@ import numpy as np
 from backend.terminal import UsageError
 from figures import latents
 from figures.rendering import map_latents
+from labels.table import drawn
 
 LATENTS, CHUNK = 50_000, 10_000  # mapped in all, and at a time
 DIRECTION_STREAM = 6  # second word of the seed, beside those of artist.py and projection.py
@@ -57,7 +58,8 @@ def find(generator, pause=None) -> Directions:
     rng, total, squares = np.random.default_rng([0, DIRECTION_STREAM]), 0.0, 0.0
     for _ in range(LATENTS // CHUNK):
         z = rng.standard_normal((CHUNK, generator.code_dim), dtype="float32")
-        w = map_latents(generator, z).astype("float64")
+        labels = drawn(rng, generator.labels, CHUNK)
+        w = map_latents(generator, z, labels).astype("float64")
         total, squares = total + w.sum(axis=0), squares + w.T @ w
         if pause is not None and pause():
             return None

@@ -47,15 +47,16 @@ def draw_path(artist, options, seeds, noise, places, between):
     """
     in_z = options.space == "z"
     codes = artist.latents(seeds) if in_z else artist.codes(seeds)
+    labels = artist.asked.of(seeds) if in_z else None
     maps = artist.noise(seeds) if artist.knows_noise else ()
 
     def blended(x, place, spherical):
         values = between(x.reshape(len(x), -1), place, spherical).astype("float32")
-        return values.reshape(-1, *x.shape[1:])
+        return values.reshape(len(values), *x.shape[1:])
 
     for place in places:
         w = blended(codes, place, options.slerp)
-        w = artist.mapping(w) if in_z else w
+        w = artist.mapping(w, blended(labels, place, False)) if in_z else w
         blended_maps = [blended(x, place, True) for x in maps]
         yield artist.draw(artist.truncate(w), blended_maps or noise)
 
@@ -164,19 +165,29 @@ def truncation(artist, options):
         yield artist.draw(styles, artist.noise([seed]))
 
 
+def labels(artist, options):
+    """A row for each label that was asked for, else for all: the same latents and noise."""
+    seeds = seeds_of(options, options.n_col)
+    for number in artist.asked.rows():
+        w = artist.mapping(artist.latents(seeds), artist.asked.alone(number).of(seeds))
+        yield artist.draw(artist.truncate(w), artist.noise(seeds))
+
+
 FIGURES = {
     figure.__name__: figure
-    for figure in (sample, interpolation, mixing, noise, noise_levels, truncation)
+    for figure in (sample, interpolation, mixing, noise, noise_levels, truncation, labels)
 }
 
 
-def tiles(options, name: str):
+def tiles(artist, options, name: str):
     """(rows, columns) of one of FIGURES."""
     rows, cols = options.n_row, options.n_col
     if name == "sample" and options.seeds:
         rows = -(-len(options.seeds) // cols)
     elif name in ("noise", "noise_levels", "truncation"):
         rows = len(row_seeds(options))
+    elif name == "labels":
+        rows = len(artist.asked.rows())
     own = {"mixing": cols + 1, "noise": cols + 1, "noise_levels": 4, "truncation": len(PSIS)}
     return rows + (name == "mixing"), own.get(name, cols)
 

@@ -48,15 +48,15 @@ def check_size(rows: int, cols: int, size, options: str, held: int = 1, drawn: i
         )
 
 
-def stack(rows):
+def stack(rows, n_col: int = 0):
     """Rows of images, an iterable of (n_col, 3, h, w) in [-1, 1] -> uint8 (H, W, 3), black lines
-    between and around; the last row may be shorter.
+    between and around; the last row may be shorter, any row where n_col is given.
 
     Each is turned into bytes before the next is asked for.
     """
     rows = iter(rows)
     first = next(rows)
-    n_col = len(first)
+    n_col = n_col or len(first)
     strips = [strip(first, n_col), *(strip(row, n_col) for row in rows)]
     return np.concatenate([*strips, np.zeros_like(strips[0][:PADDING])])
 

@@ -11,6 +11,7 @@ from data.sizes import SIZES, image_size
 from figures.animation import import_ffmpeg
 from figures.changes import add_changes, level_range
 from figures.figures import FIGURES
+from labels.asked import add_option
 
 MOST_IMAGES = 10**7
 GIF_FPS = 50  # programs that show faster ones slow them down
@@ -78,6 +79,7 @@ def add_image_options(p) -> None:
     p.add_argument(
         "--latents", nargs="+", action="extend", type=latents_item, metavar="FILE", help=text
     )
+    add_option(p)
     text = "what a .npy of shape (n, code) holds, before or after the mapping network; w+: of one "
     text += "picture, a row for each level or layer"
     p.add_argument("--latents_are", choices=["z", "w", "w+"], help=text)

@@ -7,6 +7,7 @@ The network and its gradients are Jittor's; what is optimised are a few NumPy ar
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from data.encode import resize
 from data.sizes import SIZES
 from figures.artist import many_styles
 from figures.rendering import render
+from labels.asked import nearest
 
 NOISE_STREAM, EXPLORE_STREAM = 4, 5  # second words of the seeds, beside those of artist.py
 SMALLEST = 8  # pixels: the end of the noise maps' pyramids
@@ -58,6 +60,7 @@ class Projection(NamedTuple):
     start: np.ndarray  # images (n, 3, size, size) of the mean w
     images: np.ndarray  # of what was found
     iterations: int  # less than steps if it was stopped
+    labels: tuple = ()  # those whose mean w the searches began with
 
 
 class ProjectionError(UserError):
@@ -182,26 +185,31 @@ def evaluate(generator, distance, w, noise, step, alpha):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what comes of them is not finite, and noticed
-def project(generator, targets, settings, step, alpha=None, lpips=None, progress=None):
+def project(generator, targets, settings, step, alpha=None, lpips=None, progress=None, labels=()):
     """Searches each target's w and noise maps, from the mean w on. Returns a Projection.
 
     targets: (n, 3, size, size) in [-1, 1], size = 4 * 2^step; each is found as if it were alone.
     lpips: an `lpips.LPIPS`, or None for the mean squared error alone. progress: called with a
-    Progress after each iteration; returns True to stop there. The same seed finds the same.
-    Raises ProjectionError.
+    Progress after each iteration; returns True to stop there. labels: numbers, of whose mean the
+    nearest is taken. The same seed finds the same. Raises ProjectionError.
     """
-    n = len(targets)
+    n, distance = len(targets), Distance(targets, settings.mse, lpips)
     mean, spread = style_statistics(generator)
     rng = np.random.default_rng([settings.seed, NOISE_STREAM])
     shapes = [(1, generator.noise_maps, size, size) for size in SIZES[: step + 1]]
     noise = [rng.standard_normal(shape, "float32") for shape in shapes]
     noise = [normalised(x).repeat(n, axis=0) for x in noise]  # the same for each target
     w = mean.repeat(n, axis=0)
+    if labels:
+        means = [style_statistics(generator, label) for label in labels]
+        seen = partial(evaluate, generator, distance, noise=noise, step=step, alpha=alpha)
+        w, spread, labels = nearest(labels, means, n, seen)
     if settings.w_plus:
         w = w[:, None].repeat(step + 1, axis=1)
+        spread = spread[:, None] if labels else spread
     start = render(generator, w, noise, step, alpha)
 
-    distance, adam, done = Distance(targets, settings.mse, lpips), Adam([w, *noise]), 0
+    adam, done = Adam([w, *noise]), 0
     rng = np.random.default_rng([settings.seed, EXPLORE_STREAM])
     for i in range(settings.steps):
         t = i / settings.steps
@@ -220,12 +228,12 @@ def project(generator, targets, settings, step, alpha=None, lpips=None, progress
     images = render(generator, w, noise, step, alpha)
     if not np.isfinite(images).all():
         raise ProjectionError(f"the image of iteration {done} is not finite: try a smaller --lr")
-    return Projection(w, noise, start, images, done)
+    return Projection(w, noise, start, images, done, labels)
 
 
-def style_statistics(generator):
+def style_statistics(generator, label=None):
     """Mean (1, code_dim) of w over many latents, and the root of its mean squared distance."""
-    w = many_styles(generator)
+    w = many_styles(generator, label)
     mean = w.mean(axis=0, keepdims=True)
     return mean, np.sqrt(((w - mean) ** 2).sum(axis=1).mean())
 

@@ -7,11 +7,12 @@ import numpy as np
 from backend import device
 
 
-def map_latents(generator, z):
-    """The mapping, z (n, code_dim) float32 -> w (n, code_dim)."""
+def map_latents(generator, z, label=None):
+    """The mapping, z (n, code_dim) float32, label (n, labels), if any -> w (n, code_dim)."""
     jt = device.load()
     with jt.no_grad():
-        return generator.mapping(jt.array(z)).numpy()
+        known = [] if label is None or not label.shape[1] else [jt.array(label)]
+        return generator.mapping(jt.array(z), *known).numpy()
 
 
 def render(generator, w, noise, step: int, alpha=None, batch: int = 16):

@@ -22,6 +22,7 @@ from figures.projection import Settings, project, psnr
 from figures.settling import changed, results_folder
 from formats.features import find_weights
 from formats.files import CheckpointError
+from labels.asked import Asked, add_option
 
 SCRIPT = "projector.py"  # in the notes of what is written here
 FRAMES, FPS = 60, 20  # of an animation: at most, and a second
@@ -110,8 +111,10 @@ def search(options, network, targets, lpips, bar, watch=None):
 
     given = {name: getattr(options, name) for name in Settings._fields if name != "steps"}
     settings = Settings(steps=options.step, **given)
-    step, alpha = network.step, network.alpha
-    projection = project(network.generator, targets, settings, step, alpha, lpips, progress)
+    shown = targets, settings, network.step, network.alpha
+    asked = Asked.by(changed(options, seeds=None), network)
+    projection = project(network.generator, *shown, lpips, progress, asked.rows())
+    projection = projection._replace(labels=[asked.names[i] for i in projection.labels])
     if options.animation:
         film.add(projection.images)
     return projection, film
@@ -137,13 +140,14 @@ def save_projection(options, path, name: str, i: int, targets, projection, film,
     save_png(pixels if options.compare else pixels[2:-2, 2:-2], out, notes(options, path))
     images = (projection.start, projection.images)
     start, end = (psnr(x[i : i + 1], targets[i : i + 1])[0] for x in images)
-    return f"{path}: {out}, PSNR {end:.1f} dB (mean w: {start:.1f})"
+    label = f", label {projection.labels[i]}" if projection.labels else ""
+    return f"{path}: {out}, PSNR {end:.1f} dB (mean w: {start:.1f}{label})"
 
 
 def notes(options, path) -> dict:
     """What the PNG of a picture says of itself: keyword -> text."""
     hidden = ("ckpt", "device", "expname", "paths", "files")
-    hidden += () if options.plain else ("plain",)
+    hidden += tuple(name for name in ("plain", "label") if not getattr(options, name))
     shown = {k: v for k, v in vars(options).items() if k not in hidden}
     return {
         "Software": SCRIPT,
@@ -244,6 +248,7 @@ def projector_parser(description=None) -> Parser:
     p.add_argument("--size", type=image_size, help=text)
     text = "pictures searched for at a time; fewer take less memory, 1 to 65536 (default 4)"
     p.add_argument("--batch", type=number(int, 1, 2**16), default=4, help=text)
+    add_option(p, "begin with the nearest of their means (default: of all)")
     p.add_argument("--expname", metavar="NAME", help="write into NAME/results instead of results")
     text = "show target, image of the mean w and image found side by side"
     p.add_argument("--compare", action="store_true", help=text)

@@ -14,6 +14,7 @@ from figures.artist import Artist
 from figures.figures import FIGURES, tiles
 from figures.grid import check_size
 from figures.network import Network, open_network
+from labels.asked import Asked, figures_of
 
 
 def changed(options: Namespace, **values) -> Namespace:
@@ -55,7 +56,7 @@ def open_artist(args: Namespace, load=open_network):
         seeds=places(args, files) if files else args.seeds,
     )
     artist = Artist.of(network, options.psi, options.psi_levels, options.batch, files)
-    artist.crop = options.crop
+    artist.crop, artist.asked = options.crop, Asked.by(options, network)
     return artist, options
 
 
@@ -89,14 +90,16 @@ def settle(options: Namespace, artist: Artist) -> Namespace:
     the levels to mix, where to interpolate, how many mixing figures, the folder of single images.
     Raises UsageError where the images have none of them, or are too large for the animation.
     """
-    step = artist.step
+    step, only = artist.step, figures_of([*FIGURES, "animation"], artist, options)
     size = options.crop or (options.size, options.size)
-    for name in () if options.images else (options.only or [*FIGURES, "animation"]):
+    for name in () if options.images else only:
         if name == "animation":
             walks = options.walk_rows, options.walk_cols, options.frames
             check_side(options.animation, size, *walks)
         else:
-            check_size(*tiles(options, name), size, "--n_row or --n_col, or give fewer --seeds")
+            check_size(
+                *tiles(artist, options, name), size, "--n_row or --n_col, or give fewer --seeds"
+            )
     levels = options.mixing_levels
     if levels is None:
         levels = (0, 1 if step > 1 else 0)  # at 8 px 0-1 would be everything
@@ -118,4 +121,5 @@ def settle(options: Namespace, artist: Artist) -> Namespace:
     out = options.out
     if options.images and not out:
         out = str(results_folder(options) / "images")
-    return changed(options, mixing_levels=levels, space=space, n_mixing=n_mixing, out=out)
+    settled = {"mixing_levels": levels, "space": space, "n_mixing": n_mixing, "out": out}
+    return changed(options, only=only, **settled)

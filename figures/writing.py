@@ -23,7 +23,7 @@ from figures.grid import check_place, is_grid, make_grid, notes_of, save_png, st
 
 WRITERS = 8  # threads that wait for the disk
 SCRIPT = "generate.py"  # in the notes of what is written here
-ADDED = ("crop", *CHANGES)  # options that are noted where they are given
+ADDED = ("crop", "label", *CHANGES)  # options that are noted where they are given
 LOOKS = ("size", "alpha", "psi_levels", *ADDED)  # options that change an image
 
 
@@ -89,7 +89,7 @@ def check_places(artist, options, folder: Path) -> None:
     if options.images:
         check_set(artist, options)
         return
-    for name in options.only or [*FIGURES, "animation"]:
+    for name in options.only:
         if name == "animation":
             path = folder / f"animation.{options.animation}"
             check_place(path, partial(is_own, crop=options.crop), "--expname")
@@ -165,8 +165,11 @@ def write_figure(artist, options, name: str, folder: Path) -> None:
     """One of FIGURES, in as many files as it has."""
     for k, path in enumerate(paths_of(options, name, folder)):
         rows = mixing(artist, options, k) if name == "mixing" else FIGURES[name](artist, options)
+        if not artist.given:
+            artist.asked.shown.clear()
+        pixels = stack(rows)
         text = notes(artist, options, path.stem, options.seeds or [options.seed])
-        save_png(stack(rows), path, text)
+        save_png(pixels, path, {**text, **artist.asked.notes(name)})
         artist.bar.write(str(path))
 
 
@@ -179,7 +182,8 @@ def single_images(artist, options):
         images = to_bytes(artist.draw(artist.styles(batch), artist.noise(batch)))
         for seed, image in zip(batch, images):
             path = Path(options.out) / f"{seed:06d}.png"
-            yield image.transpose(1, 2, 0), path, {**common, "seeds": json.dumps([seed])}
+            text = {**common, "seeds": json.dumps([seed]), **artist.asked.notes("image", [seed])}
+            yield image.transpose(1, 2, 0), path, text
 
 
 def write_images(artist, options) -> None:

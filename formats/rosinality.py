@@ -137,6 +137,8 @@ def infer_widths(generator: dict, path) -> dict:
     constant = generator.get("generator.progression.0.conv1.input", np.empty(0))
     code_size = len(mapping[0]) if mapping and mapping[0].ndim else 0
     channel_max = constant.shape[1] if constant.ndim == 4 else 0
+    if "label.weight" in generator and mapping and mapping[0].ndim == 2:
+        mapping[0] = mapping[0][:, :code_size]  # beside what is learned of the label
     shapes = {a.shape for a in mapping} | {constant.shape}
     if (
         not code_size

@@ -19,6 +19,7 @@ SETTINGS = {
     "n_mlp": (0, None),
     "channel_max": (1, None),
     "noise_maps": (1, 2),
+    "labels": (0, None),
     "stddev_group": (0, None),
     "bias_after_blur": (0, 1),
 }
@@ -109,6 +110,14 @@ def expect_each(arrays, name: str, shapes, dtypes=FLOATS) -> list:
             shape = (found[0][0], *shape[1:])
         found.append(expect(x, f"{name}[{i}]", shape, dtypes))
     return found
+
+
+def expect_label(label, labels: int, n: int) -> None:
+    """Raises where n images have no label each, (n, labels), or one before what knows none, 0."""
+    if labels:
+        expect(label, "label", (n, labels))
+    elif label is not None:
+        raise ValueError(f"label: {described(label)} was given to a network without labels")
 
 
 def expect_alike(arrays, **others) -> None:

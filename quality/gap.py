@@ -13,6 +13,7 @@ import numpy as np
 
 from data.batches import to_network
 from figures.artist import Artist
+from labels.table import labels_of
 from training.folder import check_finite
 
 EVERY = 100  # iterations
@@ -39,10 +40,10 @@ class Gap:
         n = self.group(run, phase)
         count = max(1, IMAGES // n) * n
         d_train, d_heldout = (
-            self.score(run, phase, n, self.drawn(pictures, phase.size, rng, count))
+            self.score(run, phase, n, *self.drawn(run, pictures, phase.size, rng, count))
             for pictures in (self.seen, self.unseen)
         )
-        d_fake = self.score(run, phase, n, self.fakes(run, phase, rng, count))
+        d_fake = self.score(run, phase, n, *self.fakes(run, phase, rng, count))
         scores = {"d_train": d_train, "d_heldout": d_heldout, "d_fake": d_fake}
         check_finite(scores, run.iteration)
         line = {"iteration": run.iteration, "images": run.images_seen, "size": phase.size}
@@ -57,21 +58,28 @@ class Gap:
         n, group = min(phase.batch, self.seen.length, self.unseen.length), run.config.stddev_group
         return n - n % group if group and n > group else n
 
-    def drawn(self, pictures, size: int, rng, count: int):
-        """Pictures of a set, none again before all were there: (count, 3, size, size)."""
+    def drawn(self, run, pictures, size: int, rng, count: int):
+        """Pictures of a set, none again before all were there: (count, 3, size, size), and their
+        labels (count, labels), None without.
+        """
         epochs = -(-count // pictures.length)
         order = np.concatenate([rng.permutation(pictures.length) for _ in range(epochs)])[:count]
-        return to_network(np.stack([np.asarray(pictures.read(i, size)) for i in order]))
+        labels = labels_of(pictures, run.config.label_names)
+        images = to_network(np.stack([np.asarray(pictures.read(i, size)) for i in order]))
+        return images, labels and labels.of(order)
 
     def fakes(self, run, phase, rng, count: int):
-        """Images of the generator that is trained, not of its average: (count, 3, size, size)."""
+        """The same of the generator that is trained, not of its average."""
         untruncated = np.zeros((1, run.config.code_size), "float32")
         shown = run.generator, phase.step, phase.alpha
         artist = Artist(*shown, psi=1.0, mean_style=untruncated)
         seeds = [int(seed) for seed in rng.integers(0, 2**63, count)]
-        return artist.draw(artist.styles(seeds), artist.noise(seeds))
+        labels = labels_of(self.seen, run.config.label_names)
+        artist.asked.shares = labels and labels.shares
+        images = artist.draw(artist.styles(seeds), artist.noise(seeds))
+        return images, artist.asked.of(seeds) if labels else None
 
-    def score(self, run, phase, n: int, images) -> float:
+    def score(self, run, phase, n: int, images, labels=None) -> float:
         """The mean score of images, n at a time."""
         from operators.convolution import jt  # imports Jittor
 
@@ -79,7 +87,8 @@ class Gap:
         for i in range(0, len(images), n):
             with jt.no_grad():
                 batch = jt.array(images[i : i + n])
-                scores.append(run.discriminator(batch, phase.step, phase.alpha).numpy())
+                known = () if labels is None else (jt.array(labels[i : i + n]),)
+                scores.append(run.discriminator(batch, phase.step, phase.alpha, *known).numpy())
         return float(np.concatenate(scores).mean(dtype="float64"))
 
 

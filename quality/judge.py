@@ -133,6 +133,7 @@ class Judge:
 
     def measure_artist(self, artist, seed: int = 0) -> dict:
         """Of a generator's images of `num` seeds from `seed` on: {metric: {name: value}}."""
+        artist.asked.shares = self.sets[0].shares(artist.asked.names)
         seeds = range(seed, seed + self.num)
         size = 4 * 2**artist.step
         batches = (

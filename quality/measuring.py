@@ -51,6 +51,7 @@ class Measuring:
         if self.judge is None or run.iteration % self.every:
             return
         artist = Artist(run.running, phase.step, phase.alpha, psi=1.0)
+        artist.asked.names = run.config.label_names
         try:
             results = self.judge.measure_artist(artist)
         except Stopped:

@@ -23,13 +23,14 @@ def ends_of_steps(artist, space: str, whole: bool, seeds):
     z = [artist.latents([2 * seed + i for seed in seeds]).astype("float64") for i in (0, 1)]
     draws = [np.random.default_rng([seed, PATH_STREAM]).random() for seed in seeds]
     t = np.asarray(draws)[:, None] * whole
+    labels = artist.asked.of([2 * seed for seed in seeds])  # a path is of one label
     if space == "w":
-        a, b = (artist.mapping(x.astype("float32")).astype("float64") for x in z)
+        a, b = (artist.mapping(x.astype("float32"), labels).astype("float64") for x in z)
         w = [blend(a, b, place).astype("float32") for place in (t, t + EPSILON)]
     else:
         a, b = map(unit, z)
         points = [blend(a, b, place, spherical=True) for place in (t, t + EPSILON)]
-        w = [artist.mapping(point.astype("float32")) for point in points]
+        w = [artist.mapping(point.astype("float32"), labels) for point in points]
     return [artist.truncate(x) for x in w]
 
 

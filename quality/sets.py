@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -10,12 +11,13 @@ import numpy as np
 
 from backend import machine
 from backend.terminal import UsageError
+from data import workers
 from data.choice import error_text, find_pictures, open_picture
 from data.decode import RULES, to_rgb
-from data.heldout import divided
+from data.heldout import Part, divided
 from data.sizes import joined
 from data.store import DataError, is_tree, open_pictures
-from data.workers import in_order
+from labels.table import in_order
 
 HELDOUT = "_heldout"  # ends the names of numbers that were measured against held-out pictures
 CHOICE_STREAM = 5  # second word of the seed, after those of artist.py and path_length.py
@@ -55,7 +57,9 @@ class Collection:
         batches = [indices[i : i + count] for i in range(0, len(indices), count)]
         threads = min(4, machine.cores())
         with ThreadPoolExecutor(threads) as pool:
-            read = in_order(pool, self.read_all, ((batch,) for batch in batches), 2 * threads)
+            read = workers.in_order(
+                pool, self.read_all, ((batch,) for batch in batches), 2 * threads
+            )
             with closing(read):
                 yield from read
 
@@ -140,6 +144,25 @@ class Data:
             f"{self.path} holds pictures at {sizes} px, what is to be compared with them has "
             f"{size[1]} x {size[0]}: the sizes must be the same"
         )
+
+    def shares(self, names):
+        """Of labels of those names among its pictures (len(names),); None where it has none."""
+        labels = self.pictures.labels if self.pictures else None
+        found = Counter(labels or ())
+        counts = np.array([found[name] for name in names], float)
+        return counts / counts.sum() if counts.sum() else None
+
+    def label_names(self) -> list:
+        """Those of its pictures' labels. UsageError where it has none."""
+        labels = self.pictures.labels if self.pictures else None
+        if not labels:
+            raise UsageError(f"--per_label: {self.path} has no labels, leave that out")
+        return in_order(labels)
+
+    def of_label(self, name: str) -> "Data":
+        """Its pictures of a label."""
+        indices = [i for i, other in enumerate(self.pictures.labels) if other == name]
+        return Data(Part(self.pictures, np.array(indices)), f"_{name}{self.ending}")
 
     def divided(self, amount: float) -> tuple:
         """(held-out pictures, the others), as train.py --heldout divides a prepared set."""

@@ -7,7 +7,7 @@ from pathlib import Path
 for folder in (Path(__file__).parent, Path(__file__).parent.parent):
     sys.path.insert(0, str(folder.resolve()))
 
-pytest_plugins = ["oracle", "tiny"]
+pytest_plugins = ["oracle", "tiny", "labelled"]
 
 # What a shell's background or nohup ignores, programs that are started here would ignore too
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):

@@ -8,13 +8,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each may import what stands before it; the scripts import any room, and no other script
-ORDER = "backend operators model fast formats data training figures quality explorer".split()
+ORDER = "backend operators model fast formats data labels training figures quality explorer".split()
 ROOMS = [name for name in ORDER if (ROOT / name).is_dir()]
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - set(ORDER)
 FILES = sorted([*ROOT.glob("*.py"), *(f for room in ROOMS for f in (ROOT / room).glob("*.py"))])
 NAMES = {p.name for top in ROOT.glob("[!.]*") for p in [top, *top.rglob("*")]}
 # Both networks in one piece, with the answers to what readers of the original ask
-LONGER = {"model.py": 500}
+LONGER = {"model.py": 510}
 MOST_LINES = 2220  # 2,000 is what a room should have: all but three are above it
 # Texts of Jittor's and what replaces them: a patch, not code
 TABLES = {"jittor_edits.py", "build_edits.py"}

@@ -44,7 +44,7 @@ def frozen_parameters(network, parts) -> set:
     def stays(name):
         if "progression." in name or "_rgb." in name:
             return level_of(name) in steps
-        return name.startswith("style.") and "mapping" in parts
+        return name.startswith(("style.", "label.")) and "mapping" in parts
 
     return {name for name, _ in network.named_parameters() if stays(name)}
 

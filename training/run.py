@@ -33,21 +33,16 @@ jt = device.load()
 
 def new_generator(config: Config, plain: bool = False) -> StyledGenerator:
     """plain: without fast.py, the layers one by one."""
-    generator = StyledGenerator(
-        config.code_size,
-        config.n_mlp,
-        config.channel_max,
-        config.noise_maps,
-        config.norm_eps,
-        config.bias_after_blur,
-    )
+    settings = config.code_size, config.n_mlp, config.channel_max, config.noise_maps
+    details = {"norm_eps": config.norm_eps, "bias_after_blur": config.bias_after_blur}
+    generator = StyledGenerator(*settings, labels=len(config.label_names), **details)
     return generator if plain else accelerate(generator)
 
 
 def new_discriminator(config: Config, plain: bool = False) -> Discriminator:
     """plain: without fast.py, the layers one by one."""
     settings = config.from_rgb_activate, config.channel_max, config.stddev_group
-    discriminator = Discriminator(*settings)
+    discriminator = Discriminator(*settings, labels=len(config.label_names))
     return discriminator if plain else accelerate(discriminator)
 
 
@@ -122,34 +117,35 @@ class TrainState:
         """Whether this iteration trains a new discriminator alone."""
         return self.iteration < self.config.new_discriminator
 
-    def discriminator_step(self, phase, real, latents, crossover, noise, eps=None):
+    def discriminator_step(self, phase, real, latents, crossover, noise, eps=None, label=None):
         """One update of the discriminator. real (n, 3, size, size); eps (n, 1, 1, 1) for wgan-gp;
-        arrays or Vars.
+        label (n, labels) of the real images, which the others get too; arrays or Vars.
 
         Returns the three terms of its loss (real, fake, penalty) as Vars.
         """
 
         def score(images, role):
             images = self.augmentation.seen(images, role, self.images_seen)
-            scores = self.discriminator(images, phase.step, phase.alpha)
+            scores = self.discriminator(images, phase.step, phase.alpha, label)
             if self.config.augment:
                 self.scores[role] = scores.detach()
             return scores
 
-        fake = self.fake_images(phase, latents, crossover, noise).stop_grad()
+        eps, label = (None if x is None else jt.array(x) for x in (eps, label))
+        fake = self.fake_images(phase, latents, crossover, noise, label).stop_grad()
         fake.sync()  # else its activations would wait with the discriminator's
-        eps = None if eps is None else jt.array(eps)
         losses = self.discriminator_loss(score, jt.array(real), fake, self.penalty_weight(), eps)
         names = self.trained_names(self.discriminator, phase)
         real, fake, penalty = losses
         self.d_optimizer.step([[real, penalty], [fake]], names, phase.lr)
         return losses
 
-    def generator_step(self, phase, latents, crossover, noise):
+    def generator_step(self, phase, latents, crossover, noise, label=None):
         """One update of the generator, unless all of it stays. Returns its loss as a Var."""
-        fake = self.fake_images(phase, latents, crossover, noise)
+        label = None if label is None else jt.array(label)
+        fake = self.fake_images(phase, latents, crossover, noise, label)
         fake = self.augmentation.seen(fake, "generated", self.images_seen)
-        loss = self.generator_loss(self.discriminator(fake, phase.step, phase.alpha))
+        loss = self.generator_loss(self.discriminator(fake, phase.step, phase.alpha, label))
         names = [] if self.holds_generator() else self.trained_names(self.generator, phase)
         if not names:
             return loss.stop_grad()
@@ -157,11 +153,11 @@ class TrainState:
         self.mean_style = None
         return loss
 
-    def fake_images(self, phase, latents, crossover, noise):
+    def fake_images(self, phase, latents, crossover, noise, label=None):
         """latents: one or two (n, code_size) -> (n, 3, size, size)"""
         latents = [jt.array(z) for z in latents]
-        noise = [jt.array(x) for x in noise]
-        images = self.generator(latents, noise, phase.step, phase.alpha, crossover=crossover)
+        noise, more = [jt.array(x) for x in noise], {"crossover": crossover, "label": label}
+        images = self.generator(latents, noise, phase.step, phase.alpha, **more)
         return images.mean(dim=1, keepdims=True).broadcast(images) if self.config.grey else images
 
     def penalty_weight(self) -> float:

@@ -14,7 +14,7 @@ START_FIELDS = ("start_size", "start_used", "start_images", "start_iteration")
 NVIDIA_FIELDS = ("norm_eps", "bias_after_blur", "noise_maps", "stddev_group", "psi", "psi_levels")
 # --tune inherits none of these
 TUNE_FIELDS = "new_discriminator freeze_d freeze_g heldout augment augment_images".split()
-LATER_FIELDS = ("r1_every", "grey", "ema_rampup", "batch_at", *TUNE_FIELDS)
+LATER_FIELDS = ("r1_every", "grey", "ema_rampup", "batch_at", "labels", *TUNE_FIELDS)
 # What is done to images that the discriminator sees, in this order, if `augment` names it
 TURNING, COLOURING = ("flip", "rotate"), ("hue", "saturation")
 AUGMENTATIONS = (*TURNING, "translate", "brightness", "contrast", "luma_flip", *COLOURING)
@@ -72,6 +72,7 @@ class Config:
     grey: bool = False  # the three channels are one
 
     batch_at: str = ""  # "SIZE:IMAGES,..", the batches of some sizes
+    labels: str = ""  # their names in the order of their numbers, comma-separated
 
     # How a network that exists is trained on few pictures
     new_discriminator: int = 0  # iterations that train it alone, with the generator held
@@ -85,6 +86,10 @@ class Config:
     def first_size(self) -> int:
         """Of the stage that the growth begins with."""
         return self.start_size or self.init_size
+
+    @property
+    def label_names(self) -> list:
+        return self.labels.split(",") if self.labels else []
 
     def saved(self) -> dict:
         """What a checkpoint notes: all but what few runs have otherwise than version 1 had it."""

@@ -38,6 +38,18 @@ def test_one_image():
     assert text(recipes.single(SMALL, 7, Look(0.7, 3, OWN, 1.0))).endswith("--psi 0.7")
 
 
+def test_a_label():
+    knowing = SMALL._replace(labels=("cat", "-7"))
+    for label in ("cat", "-7"):
+        command = recipes.single(knowing, 7, Look(label=label))
+        assert text(command) == f"c/a.model --images 1 --seed 7 --psi 0.7 --label={label}"
+        assert parsed(figure_parser(), command).label == [label]
+    assert recipes.single(SMALL, 7, Look(label="cat")) == recipes.single(SMALL, 7, Look())
+    assert recipes.single(knowing, 7, Look()) == recipes.single(SMALL, 7, Look())
+    assert "--label" not in text(recipes.single(knowing, "me", Look(label="cat")))
+    assert "--label=cat" in text(recipes.mixed(knowing, ["me", 3, 4], Look(label="cat")))
+
+
 def test_mixed():
     begin = "c/a.model --images 1"
     assert (

@@ -78,11 +78,12 @@ def test_sizes_to_crop(text):
 
 
 def test_every_figure_shows_the_middle_of_its_images(checkpoint):
-    argv = [checkpoint, *SMALL, "--only", ",".join(FIGURES)]
+    figures = [name for name in FIGURES if name != "labels"]  # of which this network has none
+    argv = [checkpoint, *SMALL, "--only", ",".join(figures)]
     assert generate.main([*argv, "--expname", "whole"]) == 0
     assert generate.main([*argv, "--expname", "cropped", *CROP]) == 0
     names = sorted(os.listdir("whole/results"))
-    assert sorted(os.listdir("cropped/results")) == names and len(names) == len(FIGURES)
+    assert sorted(os.listdir("cropped/results")) == names and len(names) == len(figures)
     for name in names:
         whole, told = shown(f"whole/results/{name}")
         cropped, noted = shown(f"cropped/results/{name}")

@@ -16,6 +16,8 @@ from operators.convolution import jt
 class Linear:
     """A mapping whose w has known principal components: w = mean + sum of z_i length_i axis_i."""
 
+    labels = 0
+
     def __init__(self, lengths, seed=0):
         d = len(lengths)
         axes, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))

@@ -89,6 +89,7 @@ def test_options_are_settled_beside_what_was_typed(checkpoint, reads):
         "mixing_levels": (0, 1),
         "space": "z",
         "n_mixing": 20,
+        "only": "sample interpolation mixing noise noise_levels truncation animation".split(),
         "out": "results/images",
     }
 

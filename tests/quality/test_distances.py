@@ -129,7 +129,7 @@ def test_copies_of_the_data_have_precision_and_recall_1():
 class Linear:
     """w = M z, pixels = A w: a generator as far as `Artist` asks one."""
 
-    code_dim, noise_maps = 6, 1
+    code_dim, noise_maps, labels = 6, 1, 0
 
     def __init__(self, orthogonal=False):
         rng = np.random.default_rng(1)

@@ -54,7 +54,7 @@ def test_the_gap_and_the_means(monkeypatch):
     gap = Gap(Flat([255, 255, 127, 255]), Flat([255, 0]))
     fakes = np.zeros((64, 3, 8, 8), "float32")
     fakes[:32] = -1
-    monkeypatch.setattr(gap, "fakes", lambda *_: fakes)
+    monkeypatch.setattr(gap, "fakes", lambda *_: (fakes, None))
     (line,) = told(run, phase, gap)
     grey = 127 / 127.5 - 1
     expected = {"d_train": (3 + grey) / 4, "d_heldout": 0.0, "d_fake": -0.5}
@@ -73,7 +73,8 @@ def test_the_gap_and_the_means(monkeypatch):
 def test_batches_are_those_of_training(monkeypatch, group, batch, at_a_time, count):
     run, phase, seen = run_of(group, batch)
     gap = Gap(Flat(range(100)), Flat(range(30)))
-    monkeypatch.setattr(gap, "fakes", lambda run, phase, rng, n: np.zeros((n, 3, 8, 8), "float32"))
+    zeros = np.zeros((64, 3, 8, 8), "float32")
+    monkeypatch.setattr(gap, "fakes", lambda run, phase, rng, n: (zeros[:n], None))
     told(run, phase, gap)
     assert set(seen) == {at_a_time} and sum(seen) == 3 * count
 
@@ -100,7 +101,8 @@ def test_of_a_run_it_is_the_same_again_and_changes_nothing():
     assert first == second and len({first[0][k] for k in ("d_train", "d_heldout", "d_fake")}) == 3
     assert all(a.tobytes() == b.tobytes() for a, b in zip(before, arrays()))
     rng = np.random.default_rng(0)
-    images = gap.fakes(run, phase, rng, 6)
+    images, labels = gap.fakes(run, phase, rng, 6)
+    assert labels is None
     assert images.shape == (6, 3, 8, 8) and len({x.tobytes() for x in images}) == 6
     score = gap.score(run, phase, 3, images)
     with jt.no_grad():
