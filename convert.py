@@ -12,18 +12,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
-import argparse
 import dataclasses
 import json
 import os
 
-import numpy as np
-
 from backend import terminal
 from backend.begun import check_alone
-from backend.disk import check_folder, replacing
-from backend.terminal import UsageError
+from backend.disk import check_file
+from backend.terminal import Parser, UsageError
 from data.sizes import image_size, step_of
+from figures.latents import write_arrays
 from formats import files, nvidia, pytorch, rosinality
 from formats.files import CheckpointError
 from formats.rosinality import NETWORKS, OPTIMIZERS
@@ -162,17 +160,11 @@ def save_noise(path, out) -> None:
         maps = {f"noise_{x.shape[-1]}": x for x in nvidia.noise_of(values)}
     except (KeyError, ValueError):
         raise CheckpointError(f"{path} is damaged: its noise maps are none") from None
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as unfinished, open(unfinished, "wb") as file:
-        np.savez(file, **maps)
+    write_arrays(out, **maps)
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser() -> Parser:
+    p = Parser(__doc__)
     p.add_argument("ckpt", metavar="CKPT", help="checkpoint")
     text = "write it as the original's generate.py and train.py --ckpt load it in PyTorch"
     p.add_argument("--export", metavar="OUT", help=text)
@@ -189,16 +181,12 @@ def parser() -> argparse.ArgumentParser:
 
 def check_place(out: str, args) -> None:
     """UsageError where OUT cannot be written, or what is there is not to be replaced."""
-    if not out:
-        raise UsageError("--export, --out, --ema and --noise take a file's name, not an empty one")
+    check_file(out, "give another name")
     if os.path.lexists(out):
         if not args.overwrite:
             raise UsageError(f"{out} exists: give --overwrite to replace it")
-        if not os.path.isfile(out):
-            raise UsageError(f"{out} is no file, which alone can be replaced: give another name")
         if os.path.exists(args.ckpt) and os.path.samefile(out, args.ckpt):
             raise UsageError(f"{out} is the checkpoint that is read: give another name")
-    check_folder(Path(out).parent)
 
 
 def convert(args) -> None:

@@ -17,12 +17,11 @@ import numpy as np
 
 from backend import terminal
 from backend.begun import check_alone
-from backend.disk import check_folder
-from backend.terminal import number, printable
+from backend.terminal import Parser, number, printable
 from data.batches import image_order, load_batch, to_network
 from data.sizes import image_size, joined
 from data.store import open_pictures
-from figures.grid import check_place, is_grid, save_grid, save_png, stack
+from figures.grid import check_place, check_size, is_grid, save_grid, save_png, stack
 from labels.table import counts, in_order
 
 N_ROW, LABEL_ROWS = 5, 50  # rows of the contact sheet, unless asked for
@@ -75,10 +74,8 @@ def png(text: str) -> str:
     return text
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser() -> Parser:
+    p = Parser(__doc__)
     p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
     text = "the contact sheet (default results/data.png)"
     p.add_argument("--out", type=png, default="results/data.png", metavar="FILE.png", help=text)
@@ -93,7 +90,6 @@ def parser() -> argparse.ArgumentParser:
 def show(args) -> None:
     """Says what is in a set and writes its contact sheet."""
     check_alone("dataset.py")
-    check_folder(Path(args.out).parent)
     check_place(args.out, is_grid, "--out")
     with closing(open_pictures(args.path)) as pictures:
         print(description(pictures))
@@ -101,12 +97,14 @@ def show(args) -> None:
         size = args.size or max(smaller or pictures.sizes[:1])
         pictures.require([size])
         n_col = min(args.n_col, pictures.length)
-        if pictures.labels:
-            rows = label_rows(pictures, size, args.n_row or LABEL_ROWS, n_col)
-            save_png(stack(rows, n_col), args.out)
+        labels = len(set(pictures.labels or ()))
+        most = labels or -(-pictures.length // n_col)
+        n_row = min(args.n_row or (LABEL_ROWS if labels else N_ROW), most)
+        check_size(n_row, n_col, (size, size), "--n_row or --n_col", drawn=n_row)
+        if labels:
+            save_png(stack(label_rows(pictures, size, n_row, n_col), n_col), args.out)
         else:
-            count = (args.n_row or N_ROW) * n_col
-            save_grid(contact_sheet(pictures, size, count), args.out, n_col)
+            save_grid(contact_sheet(pictures, size, n_row * n_col), args.out, n_col)
     print(args.out)
 
 

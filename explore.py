@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
-import argparse
 import importlib.util
 import ipaddress
 import os
@@ -23,7 +22,8 @@ import time
 import webbrowser
 
 from backend import device, signals, terminal
-from backend.terminal import UsageError, UserError, number
+from backend.disk import check_readable
+from backend.terminal import Parser, UsageError, UserError, number
 from data.sizes import image_size
 
 OLDEST = (3, 10)  # of the Pythons that Gradio takes
@@ -55,8 +55,8 @@ def check_usage(args) -> None:
         raise UsageError(f"--host {args.host} lets others in: give a --password too")
     if args.share and not args.password:
         raise UsageError("--share lets others in: give a --password too")
-    if not Path(args.ckpt).exists():  # a mistake shows before Jittor loads
-        raise UserError(f"{args.ckpt}: no such file: name a checkpoint, or a folder of them")
+    advice = ": name a checkpoint, or a folder of them"  # a mistake shows before Jittor loads
+    check_readable(args.ckpt, UserError, advice, ("a file", "a folder"))
 
 
 def command_options(args) -> list:
@@ -123,12 +123,8 @@ def explore(args) -> int:
     return 128 + number_
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser() -> Parser:
+    p = Parser(__doc__)
     text = "checkpoint of train.py or others, or a folder of them (default checkpoint)"
     p.add_argument("ckpt", metavar="CKPT", nargs="?", default="checkpoint", help=text)
     text = "pixels (default: what the checkpoint was training)"

@@ -34,6 +34,7 @@ from model import (
     Upsample,
 )
 from operators import activations, convolution, norms, products, resampling
+from operators.checks import expect_module
 from operators.native import is_float32
 from operators.sums import repeated
 
@@ -48,6 +49,7 @@ def accelerate(network):
     """Makes every layer and block of a network that the tables know look for the fast way when it
     runs. Returns the network; parameters, their names and their shapes stay.
     """
+    expect_module(network, "network")
     for module in network.modules():
         if type(module) in ACCELERATED:
             module.__class__ = ACCELERATED[type(module)]

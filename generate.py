@@ -17,11 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
-import argparse
 
 from backend import terminal
 from backend.bar import Bar
 from backend.begun import check_alone
+from backend.terminal import Parser
 from figures.changes import change
 from figures.options import check_usage, figure_parser
 from figures.settling import open_artist, results_folder, settle
@@ -60,7 +60,7 @@ def generate(args) -> None:
                 write_figure(artist, options, name, folder)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     return figure_parser(__doc__)
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
-import argparse
 import contextlib
 import json
 import time
@@ -25,8 +24,8 @@ from typing import NamedTuple
 from backend import device, terminal
 from backend.bar import Bar
 from backend.begun import check_alone
-from backend.disk import check_folder
-from backend.terminal import UsageError, UserError, number, seed_number
+from backend.disk import check_folder, check_log, check_readable
+from backend.terminal import Parser, UsageError, UserError, number, seed_number
 from data.heldout import heldout_amount
 from data.sizes import image_size
 from figures.artist import Artist
@@ -166,10 +165,11 @@ def is_chart(path) -> bool:
 def check_usage(args, request: Request) -> None:
     """What can be checked before Jittor loads."""
     for path in [*args.paths, args.data]:
-        if not Path(path).exists():
-            raise UserError(f"{path}: no such file or folder")
+        check_readable(path, UserError, kinds=("a file", "a folder"))
     folders = [path for path in args.paths if Path(path).is_dir()]
     paths = [name for name in request.metrics if name.startswith("ppl_")]
+    for path in folders:  # what is wrong with one shows before the first is measured
+        Folder(path)
     if folders and paths:
         raise UsageError(f"{paths[0]} needs a generator: {folders[0]} is a folder of pictures")
     if args.per_label and folders:
@@ -195,6 +195,8 @@ def run(args) -> None:
     check_usage(args, request)
     folder, rows = Path(args.expname or ".") / "results", []
     check_folder(folder)
+    for metric in request.metrics:
+        check_log(folder / f"metric-{metric}.jsonl")
     if len(args.paths) > 1:
         check_place(folder / "metrics.png", is_chart, "--expname")
     if args.neighbours:
@@ -231,12 +233,8 @@ def add_weight_options(p) -> None:
     g.add_argument("--lpips", metavar="FILE", help="LPIPS's vgg.pth, for ppl_z and ppl_w; likewise")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser() -> Parser:
+    p = Parser(__doc__)
     text = "checkpoint (.model) of train.py, or a folder of pictures of one size"
     p.add_argument("paths", nargs="+", metavar="CKPT|FOLDER", help=text)
     text = "what to compare with: LMDB or tree of prepare_data.py, or a folder of pictures"

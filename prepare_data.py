@@ -36,15 +36,15 @@ from PIL import ImageColor
 from backend import machine, signals, terminal
 from backend.bar import Bar
 from backend.begun import check_alone
-from backend.disk import check_folder
-from backend.terminal import UsageError, number, printable
+from backend.disk import check_file, check_readable
+from backend.terminal import FULL, Parser, UsageError, explained, given, number, printable
 from data import people
 from data.choice import Choice, error_text
 from data.decode import RULES
 from data.reading import LargeEnough, smallest
 from data.sizes import default_sizes, joined, size_list
 from data.sources import Digits, open_source
-from data.store import LABEL, WRITER, DataError, LmdbWriter, TreeWriter, locked
+from data.store import ABOUT_FILE, LABEL, WRITER, DataError, LmdbWriter, TreeWriter, locked
 from data.symbols import SYMBOL_COUNT, Symbols
 from data.workers import results
 from formats.lmdbs import needs_another_disk, obstacle
@@ -247,6 +247,11 @@ def colours(text):
     return list(dict.fromkeys(names))
 
 
+def folder_name(text):
+    """Parser type: a folder's path, without "." and ".." in it."""
+    return os.path.normpath(given(text))
+
+
 def add_picture_options(group):
     add = group.add_argument
     add(
@@ -292,9 +297,7 @@ def add_picture_options(group):
 
 
 def parser():
-    result = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    result = Parser(__doc__)
     text = "folder, zip or tar of pictures, LMDB of LSUN, array (.npy), NVIDIA's tfrecords, or "
     text += "mnist, symbols, people"
     result.add_argument("path", metavar="PATH|mnist|symbols|people", help=text)
@@ -302,11 +305,10 @@ def parser():
     add_picture_options(group)
     group = result.add_argument_group("output")
     form = group.add_mutually_exclusive_group()
-    folder = os.path.normpath
     text = "LMDB to write, a folder (default lmdb)"
-    form.add_argument("--out", type=folder, default="lmdb", metavar="LMDB", help=text)
+    form.add_argument("--out", type=folder_name, default="lmdb", metavar="LMDB", help=text)
     text = "instead of an LMDB write picture files: OUT/8/00000.jpg, OUT/16/00000.jpg ..."
-    form.add_argument("--folders", type=folder, metavar="OUT", help=text)
+    form.add_argument("--folders", type=folder_name, metavar="OUT", help=text)
     existing = group.add_mutually_exclusive_group()
     text = "go on with a run that was cut off, with the same options"
     existing.add_argument("--resume", action="store_true", help=text)
@@ -342,28 +344,24 @@ def check_usage(args):
     if os.path.lexists(out) and not os.path.isdir(out):
         raise UsageError(f"{out} is no folder: choose another name")
     check_alone("prepare_data.py")
-    check_folder(out)
+    check_file(Path(out, ABOUT_FILE if args.folders else "data.mdb"))
     for font in args.font or ():
         if args.path != "symbols":
             raise UsageError("--font goes with symbols only")
-        if not os.path.isfile(font):
-            raise UsageError(f"--font {font}: there is no such file")
+        check_readable(font, UsageError)
     check_people(args, out)
     found.check_file(args.labels)
     if args.path in ("mnist", "symbols", "people"):
         return
-    if not os.path.isfile(args.path) and not os.path.isdir(args.path):
-        raise UsageError(
-            f"{args.path} does not exist: name a folder or archive of pictures, mnist, symbols or "
-            "people"
-        )
+    advice = ": name a folder or archive of pictures, mnist, symbols or people"
+    check_readable(args.path, UsageError, advice, ("a file", "a folder"))
     places = os.path.realpath(args.path), os.path.realpath(out)
     if os.path.commonpath(places) in places:
         raise UsageError(f"{out} and {args.path} lie one in the other: choose another name")
 
 
 def free_space(folder):
-    """A remark for errors: of a full disk LMDB says only that it could not write."""
+    """A remark for errors."""
     parent = os.path.dirname(folder) or "."
     existing = next((f for f in (folder, parent) if os.path.isdir(f)), None)
     if existing is None:
@@ -395,9 +393,11 @@ def attempt(args):
     except DataError as error:
         print(error, file=sys.stderr)
     except (OSError, lmdb.Error) as error:  # a full disk, a folder that may not be read
-        why = f"{error_text(error)}{free_space(out)}. When that is mended, go on with --resume"
-        if needs_another_disk(error):
-            why = obstacle(error)
+        why = explained(error) if isinstance(error, OSError) else obstacle(error)
+        if not needs_another_disk(error):
+            # Of a full disk LMDB may say only that it could not write
+            room = free_space(out) if getattr(error, "errno", None) in (None, *FULL) else ""
+            why = f"{why or error_text(error)}{room}. When that is mended, go on with --resume"
         print(f"Cannot make {out} from {args.path}: {why}.", file=sys.stderr)
     return 1
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
-import argparse
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from backend import signals, terminal
 from backend.bar import Bar
 from backend.begun import check_alone
 from backend.disk import check_folder
+from backend.terminal import Parser
 from figures.network import open_network
 from figures.projection import read_target
 from figures.search import (
@@ -81,7 +81,7 @@ def projector(args) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     return projector_parser(__doc__)
 
 

@@ -15,15 +15,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
-import argparse
 
 from backend import terminal
 from backend.bar import Bar
 from backend.begun import check_alone
-from backend.disk import check_folder
-from backend.terminal import number
+from backend.terminal import Parser, number
 from figures.figures import LEVELS, header, mixing_rows, seeds_of, styles_and_noise
-from figures.grid import check_place, save_png, stack
+from figures.grid import check_place, check_size, save_png, stack
 from figures.options import add_image_options
 from figures.settling import open_artist
 from figures.writing import is_figure, notes
@@ -45,9 +43,11 @@ def style_mixing(args) -> None:
     folder = Path(args.expname) / "style_mixing" if args.expname else Path("results")
     path = folder / "style_mixing.png"
     check_alone("style_mixing.py")
-    check_folder(folder)
     check_place(path, is_figure, "--expname")
     artist, options = open_artist(args)
+    bands = sum(first <= artist.step for first, _ in LEVELS.values())
+    tiles = 1 + bands * args.rows, 1 + args.cols
+    check_size(*tiles, args.crop or (options.size, options.size), "--rows or --cols")
     with Bar(unit="img") as artist.bar:
         pixels = stack(figure(artist, options))
         text = notes(artist, options, "style_mixing", options.seeds or [options.seed])
@@ -55,12 +55,8 @@ def style_mixing(args) -> None:
         artist.bar.write(str(path))
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser() -> Parser:
+    p = Parser(__doc__)
     add_image_options(p)
     text = "write into NAME/style_mixing instead of results"
     p.add_argument("-e", "--expname", metavar="NAME", help=text)

@@ -19,7 +19,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 import backend.supported  # noqa: F401  # isort:skip (says so where this Python is too old)
 
-import argparse
 import contextlib
 import dataclasses
 import functools
@@ -33,8 +32,8 @@ import numpy as np
 
 from backend import device, signals, terminal
 from backend.begun import check_launcher
-from backend.disk import check_folder, locked
-from backend.terminal import CompilerError, UsageError
+from backend.disk import locked
+from backend.terminal import CompilerError, Parser, UsageError
 from data.batches import batches
 from data.heldout import divided
 from data.store import DataError, open_pictures
@@ -47,6 +46,7 @@ from quality.sets import HELDOUT, Data
 from training import memory
 from training.folder import (
     check_finite,
+    check_places,
     check_vacant,
     make_folders,
     make_ready,
@@ -369,8 +369,7 @@ def start(args) -> int:
     """Checks what can be checked before Jittor loads, then trains. Returns the exit code."""
     folder = Path(args.expname or ".")
     check_launcher()
-    for name in ("checkpoint", "sample"):
-        check_folder(folder / name)
+    check_places(folder)
     if device.rank():  # only the first writes and speaks
         with contextlib.redirect_stdout(None):
             return run_in(args, folder)
@@ -379,7 +378,7 @@ def start(args) -> int:
         return run_in(args, folder)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     p = run_parser(__doc__)
     text = "train on the set's labels too, so that images of each can be asked for (docs/labels.md)"
     p.add_argument("--labels", action="store_true", dest="by_labels", help=text)

@@ -167,6 +167,21 @@ def ask(*command: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
+def compiler_fault(name: str) -> str:
+    """Why Jittor cannot work with a compiler of C++, or mpicc, "" if it can: it asks the one for
+    its version, and knows by its name what it understands.
+    """
+    path = shutil.which(name)
+    if path is None:
+        return "is not installed"
+    if path.endswith("mpicc"):
+        return ""
+    if not re.search(r"\d\.\d", ask(path, "--version")):
+        return "does not run"
+    known = re.search(r"g\+\+|clang|icc|icpc", Path(name).name)
+    return "" if known else "is neither g++ nor clang++ by its name, and Jittor goes by that"
+
+
 def nvcc_version(nvcc: str) -> Optional[Tuple[int, int]]:
     """(major, minor) of a CUDA compiler, or None if it does not run."""
     found = re.search(r"release (\d+)\.(\d+)", ask(nvcc, "--version"))

@@ -12,7 +12,6 @@ the first `import jittor`:
 
 import os
 import re
-import shutil
 import sys
 import sysconfig
 from importlib import metadata
@@ -21,7 +20,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from backend import cuda_home, jittor_home, machine
 from backend.begun import Begun
-from backend.cuda_home import Cuda, Unusable, ask
+from backend.cuda_home import Cuda, Unusable, ask, compiler_fault
 from backend.disk import our_cache
 from backend.jittor_home import DeviceError, jittor_cache
 from backend.terminal import number
@@ -138,10 +137,12 @@ def check_compiler() -> None:
     if under_mpirun():
         needed.append(("mpicc_path", "mpicc", "libopenmpi-dev"))
     for name, program, package in needed:
-        if shutil.which(os.environ.get(name, program)) is None:
-            why = f"it is not installed: apt-get install {package}"
+        fault = compiler_fault(os.environ.get(name, program))
+        if fault:
+            why = f"it {fault}: apt-get install {package}"
             if name in os.environ:
-                why = f"{name} in the environment names {os.environ[name]!r}: correct or unset it"
+                why = f"{name} in the environment names {os.environ[name]!r}, which {fault}: "
+                why += "correct or unset it"
             raise DeviceError(f"Jittor needs the compiler {program}, but {why}")
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not header.exists():

@@ -10,9 +10,85 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from backend.terminal import UsageError, UserError
+from backend.terminal import UsageError, UserError, reason
 
 UNFINISHED = ".stylegan-tmp"  # after the name of a file: nobody else calls one so
+KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def kind_of(path) -> str:
+    """What lies at a path, or where the links there lead: "a file", "a folder" ...; "" for nothing,
+    and where that cannot be told.
+    """
+    try:
+        return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "a device")
+    except (OSError, ValueError):
+        return "a link to nothing" if os.path.islink(path) else ""
+
+
+def unfinished_of(path: Path) -> Path:
+    """Where the file is written that then appears at `path`."""
+    return path.with_name(path.name + UNFINISHED)
+
+
+def check_folder(folder, name: str = "") -> None:
+    """UserError where a folder that will be written in is neither there nor can be made, for a file
+    is in its way, this user may not, or a name, or that of a file in it, is too long: to be told
+    before anything is computed.
+    """
+    folder = Path(folder)
+    place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if not place.is_dir():
+        raise UserError(
+            f"{place} is no folder, but files are to be written into {folder}: move it, or name "
+            "another folder"
+        )
+    disk = os.statvfs(place)
+    if disk.f_flag & os.ST_RDONLY:
+        raise UserError(
+            f"{place.absolute()} is on a disk that may only be read: name another folder"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{place.absolute()} may not be written in by this user: name another folder"
+        )
+    for part in (*folder.parts[len(place.parts) :], name):
+        if len(os.fsencode(part)) > disk.f_namemax > 0:
+            raise UserError(
+                f"{part[:40]}... has more than {disk.f_namemax} bytes: give a shorter name"
+            )
+
+
+def check_file(path, advice: str = "name another file") -> None:
+    """The same of a file that `replacing` will write: UsageError where something else lies at its
+    name or at that of what is unfinished.
+    """
+    path = Path(path)
+    unfinished = unfinished_of(path)
+    check_folder(path.parent, unfinished.name)
+    for place in (path, unfinished):
+        kind = kind_of(place)
+        if kind not in ("", "a file") and not (place == unfinished and place.is_symlink()):
+            raise UsageError(
+                f"{place} is {kind}, where a file is to be written: move it, or {advice}"
+            )
+
+
+def check_log(path) -> None:
+    """The same of a file to which lines will be added."""
+    check_file(path, "name another folder")
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise UserError(f"{path} may not be written to by this user: change its permissions")
+
+
+def finished_name(name: str) -> str:
+    """That of a file, whether it is unfinished or not."""
+    return name[: -len(UNFINISHED)] if name.endswith(UNFINISHED) else name
 
 
 @contextlib.contextmanager
@@ -23,7 +99,7 @@ def replacing(path):
     leaves what was there before.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + UNFINISHED)
+    unfinished = unfinished_of(path)
     if unfinished.is_symlink():  # another file would be written through it
         unfinished.unlink()
     try:
@@ -55,34 +131,30 @@ def flush(path) -> None:
         os.close(handle)
 
 
+def check_readable(path, error, advice: str = "", kinds=("a file",)) -> None:
+    """Raises error(a sentence) where nothing of these kinds lies at a path, or this user may not
+    read it. A pipe, for example, would be waited for, and cannot be read twice.
+    """
+    try:
+        os.stat(path)
+    except OSError as e:
+        if e.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise error(f"{path} cannot be read: {reason(e)}") from None
+    kind, wanted = kind_of(path), " or ".join(kind[2:] for kind in kinds)
+    if kind not in kinds:
+        found = f" is {kind}, no {wanted}" if kind else f": no such {wanted}"
+        raise error(f"{path}{found}{advice}")
+    if not os.access(path, os.R_OK | (os.X_OK if kind == "a folder" else 0)):
+        raise error(f"{path} may not be read by this user: change its permissions")
+
+
 def content_of(path: Path, error) -> bytes:
     """What a file holds. Raises error(a sentence) where it is none, or cannot be read."""
+    check_readable(path, error)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise error(f"{path} is no file")
         return path.read_bytes()
     except OSError as e:
-        raise error(f"{path} cannot be read: {e.strerror}") from None
-
-
-def reason(e: OSError) -> str:
-    """Why a file could not be written; NumPy says of a full disk no more than how many numbers."""
-    return e.strerror or ("the disk is full" if "requested and" in str(e) else str(e))
-
-
-def check_folder(folder) -> None:
-    """UserError where a folder that will be written in is neither there nor can be made, for a
-    file is in its way, or this user may not: to be told before anything is computed.
-    """
-    folder = Path(folder)
-    place = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
-    if not place.is_dir():
-        raise UserError(
-            f"{place} is no folder, but files are to be written into {folder}: move it, or name "
-            "another folder"
-        )
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{place} may not be written in by this user: name another folder")
+        raise error(f"{path} cannot be read: {reason(e)}") from None
 
 
 def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:

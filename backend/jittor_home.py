@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 from backend import build_edits, children, jittor_edits
-from backend.disk import home, made_once, our_cache, reason
+from backend.disk import home, made_once, our_cache
 from backend.jittor_edits import Group
-from backend.terminal import STARTED_AGAIN, Line, StartAgain, UsageError
+from backend.terminal import STARTED_AGAIN, Line, StartAgain, UsageError, explained, reason
 
 KNOWN = (1, 3, 11)  # newer ones may do without what this one needs
 GROUPS = (*jittor_edits.GROUPS, *build_edits.GROUPS)
@@ -240,8 +240,9 @@ def choose(device: str, say: Optional[Callable[[str], None]] = None) -> Path:
     try:
         import jittor_utils
     except (KeyError, OSError, RuntimeError, ValueError) as e:
+        why = explained(e) if isinstance(e, OSError) else e
         raise DeviceError(
-            f"Jittor cannot use its cache {jittor_cache()}: {e} (JITTOR_HOME says where it is, "
+            f"Jittor cannot use its cache {jittor_cache()}: {why} (JITTOR_HOME says where it is, "
             f"else {remembered_home()})"
         ) from None
     return Path(jittor_utils.cache_path, "complete")

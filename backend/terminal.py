@@ -5,6 +5,7 @@ exit codes, output that may be cut off.
 import argparse
 import contextlib
 import errno
+import io
 import math
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,6 +30,27 @@ NOT_STARTED = re.compile(
 )  # from launch.cuh, by way of Jittor
 STARTED_AGAIN = "STYLEGAN_STARTED_AGAIN"  # in the environment of a command that runs anew
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+AWAY = "the disk or share does not answer as it should: mount it anew, then repeat the command"
+HELP = {  # by what the system says in `errno`: what is meant, and what helps
+    errno.ENOSPC: "make room on that disk, or take another",
+    errno.EDQUOT: "make room in what this user may fill of that disk, or take another",
+    errno.EFBIG: "a limit of this shell (ulimit -f) or of that disk, which need not be full",
+    errno.EROFS: "that disk may only be read, take another",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM), "this user may not: change its permissions, or its owner's"
+    ),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "see ulimit -n"),
+    errno.ENOMEM: "this process may have no more memory, see ulimit -v",
+    errno.EAGAIN: "this process may have no more memory or threads, see ulimit -a",
+    errno.ENOLCK: "set JITTOR_HOME to a folder of a disk that has file locks",
+    errno.EEXIST: "move what lies there",
+    errno.EISDIR: "it is a folder, where a file is needed",
+    errno.ENOTDIR: "a file is in the place of a folder",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "links there lead to one another",
+    errno.ENXIO: "it is a pipe or device, where a file is needed",
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENOTCONN), AWAY),
+}
 
 
 class UserError(Exception):
@@ -193,8 +216,13 @@ def compiling():
 
 
 def check_system() -> None:
-    """UsageError on another system than Linux."""
+    """UsageError on another system than Linux, and in a folder that has been removed."""
     needed = (os, "sched_getaffinity"), (signal, "SIGHUP"), (signal, "pthread_sigmask")
+    try:
+        os.getcwd()
+    except OSError as e:
+        text = f"the folder that this is started in is gone ({e.strerror}): cd to another"
+        raise UsageError(text) from None
     with contextlib.suppress(ImportError):
         import fcntl  # noqa: F401
 
@@ -205,15 +233,41 @@ def check_system() -> None:
     )
 
 
+def reason(e: OSError) -> str:
+    """What the system says, what that means and what helps; NumPy tells of a file that it could not
+    write no more than how many numbers.
+    """
+    if e.errno is None:
+        full = "requested and" in str(e)
+        return "the disk is full, or a limit reached (ulimit -f)" if full else str(e)
+    said = e.strerror or os.strerror(e.errno)
+    return f"{said}: {HELP[e.errno]}" if e.errno in HELP else said
+
+
+def open_file(e: BaseException):
+    """The name of the file that the function that failed, or one that called it, had open; None
+    where there is none: not every error names its file.
+    """
+    for frame, _ in reversed(list(traceback.walk_tb(e.__traceback__))):
+        for value in frame.f_locals.values():
+            name = getattr(value, "name", None) if isinstance(value, io.IOBase) else None
+            if isinstance(name, str):
+                return name
+    return None
+
+
 def explained(e: OSError) -> str:
-    """What is wrong and, where no file is named, what to look at: then it is mostly Jittor's."""
-    if e.filename is not None and e.strerror:
-        return f"{e.filename}: {e.strerror}"
-    if e.errno == errno.ENOLCK:
-        return f"{e.strerror}: set JITTOR_HOME to a folder of a disk that has file locks"
+    """Which file, what is wrong with it, and what helps. Where none is named it is mostly one of
+    Jittor's.
+    """
+    name = e.filename
+    if name is None and (e.errno in HELP or e.errno is None):
+        name = open_file(e)
+    if name is not None:
+        return f"{name}: {reason(e)}"
     if e.errno in FULL:
-        return f"{e.strerror}: is the disk full, this one or that of ~/.cache/jittor?"
-    return str(e)
+        return f"{reason(e)} (a file that is not named, in ~/.cache/jittor if it is Jittor's)"
+    return reason(e)
 
 
 def run(script: str, task, parser, argv=None) -> int:
@@ -258,19 +312,44 @@ def leave(status: int, at_once=False) -> None:
         sys.exit(status)
 
 
+class Parser(argparse.ArgumentParser):
+    """Of a script's options: the description as it is typed, no abbreviations, no empty texts."""
+
+    def __init__(self, description=None, **kwargs):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(
+            description=description, formatter_class=formatter, allow_abbrev=False, **kwargs
+        )
+        self.register("type", None, given)  # of options without a type
+
+
+def given(text: str) -> str:
+    """Parser type: a text that is not empty, as unset variables of a shell are."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("it is empty: give a name, or leave it out")
+    return text
+
+
+def is_digits(text: str) -> bool:
+    """Whether it is a whole number, in the digits 0 to 9 alone: int() takes those of others too."""
+    return text.isascii() and text.isdecimal()
+
+
 def number(number_type, low, high=None):
-    """Parser type: a finite int or float from `low` to `high`, both included. An int is at most
-    LARGEST without `high`.
+    """Parser type: a finite int or float from `low` to `high`, both included, in the digits 0 to 9.
+    An int is at most LARGEST without `high`.
     """
     if high is None and number_type is int:
         high = LARGEST
 
     def parse(text):
         try:
+            if not text.isascii() or "_" in text:
+                raise ValueError(text)
             value = number_type(text) if len(text) < 1000 else math.inf
         except ValueError:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is no number of type {number_type.__name__}"
+                f"{text[:40]!r} is no number of type {number_type.__name__}"
             ) from None
         if not low <= value <= (sys.float_info.max if high is None else high):  # nor is NaN
             upper = "" if high is None else f" and at most {high}"

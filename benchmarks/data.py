@@ -201,7 +201,9 @@ def measure_reading(args, path):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add, count = parser.add_argument, number(int, 1)
     cores = len(os.sched_getaffinity(0))

@@ -116,7 +116,9 @@ def measure(kind: str, args, folder: Path) -> None:
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--repeats", type=int, default=50, help="images (default 50)")
     parser.add_argument("--warm_up", type=int, default=5, help="images before (default 5)")

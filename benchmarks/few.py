@@ -293,7 +293,9 @@ def pair(text: str) -> tuple:
 
 def main() -> None:
     p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     names, count = "people,emoji,symbols", number(int, 1)
     add = p.add_argument

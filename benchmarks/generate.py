@@ -86,7 +86,9 @@ def in_turn(args):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     turns.add_options(parser)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")

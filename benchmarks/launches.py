@@ -83,7 +83,9 @@ def noted_products(jt):
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--sizes", default="8,16,32,64", help="default 8,16,32,64")
     parser.add_argument("--channel_max", type=int, default=32, metavar="N", help="default 32")

@@ -56,7 +56,9 @@ def measure(size: int, channels: int, batch: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     text = "size, channels and batch: that one alone, in this process, as JSON"
     parser.add_argument("case", nargs="*", type=int, help=text)

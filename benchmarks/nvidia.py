@@ -43,7 +43,9 @@ def peak(*command):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--size", type=int, default=1024, help="pixels (default 1024)")
     args = parser.parse_args()

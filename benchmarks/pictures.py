@@ -115,7 +115,9 @@ def compare(args) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("data", metavar="LMDB", help="of prepare_data.py, from 8 px")
     turns.add_options(parser)

@@ -41,7 +41,9 @@ def derivative(generator, w, noise, step, alpha):
 
 def main() -> None:
     p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     p.add_argument("ckpt", metavar="CKPT", help="checkpoint (.model) of train.py")
     count = number(int, 1)

@@ -34,7 +34,9 @@ def beside(count: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--size", type=int, default=16, help="in pixels (default 16)")
     parser.add_argument("--channel_max", type=int, default=40, help="default 40")

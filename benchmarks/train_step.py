@@ -214,7 +214,9 @@ def cold(args) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     turns.add_options(parser)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")

@@ -105,9 +105,9 @@ def tar_entry(member):
     return Entry(member.offset_data, -1 if member.issparse() else member.size, member.mtime, link)
 
 
-def tar_index(file):
+def tar_index(file, choice):
     """{path: Entry} of all files in an open tar archive; of two of one path the later, as when
-    unpacked.
+    unpacked. Pipes and devices are noted in the choice.
     """
     entries = {}
     with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive:
@@ -115,6 +115,8 @@ def tar_index(file):
             archive.members.clear()  # else they would fill the memory
             if member.isreg() or member.islnk() or member.issym():
                 entries[posixpath.normpath(member.name)] = tar_entry(member)
+            elif member.isdev() and choice.takes(posixpath.normpath(member.name)):
+                choice.endless.append(member.name)
     return entries
 
 
@@ -175,7 +177,7 @@ class Tar(Files):
                 self.file = (
                     unpacked(path, stream, folder) if compression(path) else open(path, "rb")
                 )
-            entries = tar_index(self.file)
+            entries = tar_index(self.file, self.choice)
         except Exception as error:
             raise damaged(path, "a tar archive", error) from error
         self.names = sorted(path for path in entries if self.choice.takes(path))

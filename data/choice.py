@@ -45,14 +45,18 @@ def formats():
     return {e: f for e, f in known.items() if f in Image.OPEN and f not in NEVER}
 
 
+def most_pixels():
+    """How many a picture may have that is read."""
+    return max(LEAST_PIXELS, (machine.memory() or 0) // PIXEL_BYTES)
+
+
 @functools.lru_cache(maxsize=None)
 def set_limits():
     """Puts limits by this machine's memory in the place of Pillow's, which refuse large scans and
     long texts (profiles, XMP) in PNGs, and silences its warnings about files that it can read.
     """
-    most = (machine.memory() or 0) // PIXEL_BYTES
-    Image.MAX_IMAGE_PIXELS = max(LEAST_PIXELS, most) // 2  # it refuses more than twice as many
-    text = max(LEAST_TEXT, most)
+    Image.MAX_IMAGE_PIXELS = most_pixels() // 2  # it refuses more than twice as many
+    text = max(LEAST_TEXT, (machine.memory() or 0) // PIXEL_BYTES)
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = text
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -102,6 +106,7 @@ class Choice:
     def __init__(self, earlier=False):
         self.earlier = earlier
         self.extensions, self.hidden = Counter(), set()
+        self.endless = []  # paths of pipes and devices with a picture's name, which are not read
 
     def takes_folder(self, path):
         """Whether to look into the folder at `path`, below the one that was named."""
@@ -140,6 +145,9 @@ class Choice:
         others = sum(count for _, count in counts[EXTENSIONS_NAMED:])
         named += [f"{others:,} of other kinds"] * bool(others)
         named += [f"{len(self.hidden):,} hidden"] * bool(self.hidden)
+        if self.endless:
+            of_kind = "pipes or devices, such as" if self.endless[1:] else "pipe or device,"
+            named.append(f"{len(self.endless):,} {of_kind} {printable(min(self.endless))}")
         return ", ".join(named)
 
 
@@ -171,5 +179,7 @@ def find_pictures(folder, choice=None):
                     todo.append((entry.path, (*jumps, os.path.join(here, entry.name))))
                 elif not goes_round(target := os.path.realpath(entry.path), (*jumps, here)):
                     todo.append((entry.path, (*jumps, here, target)))
-    # Not pipes and devices, which never end; but links to nowhere, to name them
-    return sorted(path for path in paths if os.path.isfile(path) or not os.path.exists(path))
+    # Links to nowhere, too, to name them
+    files = {path for path in paths if os.path.isfile(path) or not os.path.exists(path)}
+    choice.endless += [path for path in paths if path not in files]
+    return sorted(files)

@@ -152,7 +152,7 @@ def grey_to_8_bits(picture, stretch, bits):
     if stretch:
         grey = spread(values)
     elif picture.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("32 bits per pixel: save it with 8 or 16, or give --stretch")
+        raise ValueError("32 bits per pixel: save it with 8 or 16 (or prepare_data.py --stretch)")
     elif bits is None and values.max() < 256:  # 8 bits that were kept in 32
         grey = values.astype("uint8")
     else:

@@ -33,9 +33,9 @@ def size_list(text) -> list:
     if text == "all":
         return list(DEFAULT_SIZES)
     try:
-        sizes = sorted({int(size) for size in text.split(",")})
-    except ValueError:
+        sizes = sorted({image_size(size) for size in text.split(",")})
+    except argparse.ArgumentTypeError:
         sizes = []
-    if not sizes or not set(sizes) <= set(SIZES):
+    if not sizes:
         raise argparse.ArgumentTypeError(f"'{text}' is not 'all' or some of {joined(SIZES)}")
     return sizes

@@ -17,7 +17,7 @@ from pathlib import Path
 import lmdb
 
 from backend import disk
-from backend.disk import replacing
+from backend.disk import kind_of, replacing
 from backend.terminal import UserError
 from data.choice import error_text, find_pictures, visible
 from data.decode import read_record
@@ -244,7 +244,9 @@ def wanted_folder(path):
         advice = f"if it is prepared, move it to a folder of its own as data.mdb; else {prepare}"
     else:
         advice = f"if it is an archive of pictures, {prepare}"
-    return DataError(f"{path} is a file, but training needs a folder, an LMDB or a tree: {advice}.")
+    kind = kind_of(path)
+    advice = advice if kind == "a file" else "name one"
+    return DataError(f"{path} is {kind}, but training needs a folder, an LMDB or a tree: {advice}.")
 
 
 def open_pictures(path) -> Pictures:

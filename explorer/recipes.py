@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from backend.terminal import LARGEST_SEED, UserError
+from backend.terminal import LARGEST_SEED, UserError, is_digits
 from figures.figures import LEVELS
 
 RESULTS = Path("results")
@@ -146,10 +146,10 @@ def keys_of(text: str, pictures) -> list:
     keys = [key.strip() for key in str(text)[:1000].split(",") if key.strip()]
     if not 1 <= len(keys) <= MOST_KEYS:
         raise UserError(f"a walk goes through 1 to {MOST_KEYS} latents: seeds like 3, 17, 40")
-    unknown = [key for key in keys if not key.isdecimal() and key not in pictures]
+    unknown = [key for key in keys if not is_digits(key) and key not in pictures]
     if unknown:
         raise UserError(f"{unknown[0][:40]!r} is neither a seed nor the name of a picture")
-    return [whole(int(key), "seed") if key.isdecimal() else key for key in keys]
+    return [whole(int(key), "seed") if is_digits(key) else key for key in keys]
 
 
 def walk(checkpoint: Checkpoint, keys, look: Look, frames, fps, space, suffix: str) -> list:

@@ -7,13 +7,14 @@ from PIL import Image
 
 from backend.disk import replacing
 from backend.terminal import UsageError
-from figures.grid import PADDING, is_grid, shows_grid
+from figures.grid import PADDING, check_size, is_grid, shows_grid
 
 LARGEST_SIDE = {"webp": 16383, "gif": 65535}  # pixels, of the formats
 
 
-def check_side(form: str, size, rows: int, cols: int) -> None:
-    """UsageError if a grid of images of a size (width, height) is larger than the format can be."""
+def check_side(form: str, size, rows: int, cols: int, frames: int) -> None:
+    """UsageError if a grid of images of a size (width, height) is larger than the format can be, or
+    all of them than fits into memory."""
     for count, length in zip((cols, rows), size):
         side = count * (length + PADDING) + PADDING
         largest = LARGEST_SIDE.get(form, side)
@@ -22,6 +23,8 @@ def check_side(form: str, size, rows: int, cols: int) -> None:
                 f"{count} images of {length} px side by side are {side} pixels, and {form} has at "
                 f"most {largest}: lower --walk_rows or --walk_cols, or choose another --animation"
             )
+    options = "--walk_rows, --walk_cols or --frames"
+    check_size(rows, cols, size, options, 1 if form == "mp4" else frames, rows)
 
 
 def is_own(path, crop=None) -> bool:

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from backend.terminal import UsageError, number, seed_number
+from backend.terminal import UsageError, is_digits, number, seed_number
 from data.sizes import SIZES
 from figures import directions
 from figures.figures import LEVELS
@@ -31,7 +31,7 @@ def level_range(text: str):
 def mix_list(text: str):
     """Parser type: 'middle:7,6:3' -> [(levels, seed)]."""
     pairs = [item.rpartition(":") for item in text.split(",")]
-    if not all(seed.isdecimal() for _, _, seed in pairs):
+    if not all(is_digits(seed) for _, _, seed in pairs):
         wrong = f"{text[:40]!r} is no list of LEVELS:SEED like middle:7,fine:12"
         raise argparse.ArgumentTypeError(wrong)
     return [(level_range(levels), seed_number(seed)) for levels, _, seed in pairs]
@@ -41,7 +41,7 @@ def direction_list(text: str):
     """Parser type: '0:2.5,4:-1:0-3' -> Moves; without levels they are of all."""
     moves = []
     for item in text.split(","):
-        found = re.fullmatch(r"(\d+|.+\.npy):([^:]+)(?::(.*))?", item, re.DOTALL | re.IGNORECASE)
+        found = re.fullmatch(r"([0-9]+|.+\.npy):([^:]+)(?::(.*))?", item, re.DOTALL | re.IGNORECASE)
         if not found:
             wrong = f"{text[:40]!r} is no list of NUMBER:DEVIATIONS[:LEVELS] like 0:2.5,4:-1:0-3, "
             wrong += "or of FILE.npy:TIMES[:LEVELS] like smile.npy:2:0-3"
@@ -49,7 +49,7 @@ def direction_list(text: str):
         name, deviations, levels = found.groups()
         moves.append(
             directions.Move(
-                number(int, 0, 10_000)(name) if name.isdecimal() else name,
+                number(int, 0, 10_000)(name) if is_digits(name) else name,
                 number(float, -100.0, 100.0)(deviations),
                 level_range(levels) if levels is not None else (0, 8),
             )

@@ -9,7 +9,6 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-from backend.disk import replacing
 from backend.terminal import UsageError
 from figures import latents
 from figures.rendering import map_latents
@@ -86,9 +85,7 @@ def of(generator, checksum: str, folder, pause=None) -> Directions:
         directions = find(generator, pause)
         if directions is not None:
             path = Path(folder) / f"{checksum}.npz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as unfinished, open(unfinished, "wb") as file:
-                np.savez(file, **dict(zip(KEYS, directions)))
+            latents.write_arrays(path, **dict(zip(KEYS, directions)))
     return directions
 
 

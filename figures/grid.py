@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from backend.disk import replacing
+from backend import machine
+from backend.disk import check_file, replacing
 from backend.terminal import UsageError
-from data.choice import open_picture
+from data.choice import most_pixels, open_picture
 from data.sizes import SIZES
 
 PADDING = 2  # pixels, black
@@ -30,6 +31,21 @@ def strip(images, n_col: int):
         x = PADDING + i * (w + PADDING)
         row[PADDING:, x : x + w] = image.transpose(1, 2, 0)
     return row
+
+
+def check_size(rows: int, cols: int, size, options: str, held: int = 1, drawn: int = 1) -> None:
+    """UsageError where a grid of images of a size (width, height) does not fit into memory, or is
+    more than is read again as ours. options: that lower it. held: such grids at a time; drawn: rows
+    of them at a time.
+    """
+    width, height = (n * (side + PADDING) + PADDING for n, side in zip((cols, rows), size))
+    needed = 6 * held * width * height + 24 * drawn * width * size[1]  # bytes, and float32
+    if width * height > most_pixels() or needed > (machine.memory() or needed):
+        several = f"{held:,} pictures" if held > 1 else "a picture"
+        raise UsageError(
+            f"{several} of {rows:,} rows of {cols:,} images, {width:,} x {height:,} pixels, "
+            f"cannot be held in this machine's memory: lower {options}"
+        )
 
 
 def stack(rows, n_col: int = 0):
@@ -92,13 +108,13 @@ def notes_of(path) -> dict:
 
 
 def check_place(path, is_own, option: str) -> None:
-    """UsageError if at a path, where a file is to be written, lies one that is not our own.
+    """UsageError if at a path, where a file is to be written, lies one that is not our own, or none
+    can be written.
 
     is_own(path): whether it says so itself; what is empty is nobody's loss. option: names another.
     """
-    if not os.path.lexists(path) or (os.path.isfile(path) and not os.path.getsize(path)):
-        return
-    if not os.path.isfile(path) or not is_own(path):
+    check_file(path, f"give another {option}")
+    if os.path.lexists(path) and os.path.getsize(path) and not is_own(path):
         raise UsageError(
             f"{path} would be replaced, but nothing in it says that the same command made it: move "
             f"it, or give another {option}"

@@ -183,8 +183,16 @@ def save(path, w, noise, **more) -> None:
     """Writes w (n, code_size) or (n, levels, code_size) and a list of noise maps (n, 1, size, size)
     as a .npz, all or nothing; makes the folder. more: strings to keep beside them.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     maps = {f"noise_{x.shape[-1]}": x for x in noise}
-    with replacing(path) as unfinished, open(unfinished, "wb") as file:
-        np.savez(file, w=w, **maps, **more)
+    write_arrays(path, w=w, **maps, **more)
+
+
+def write_arrays(path, **arrays) -> None:
+    """Writes a .npz, all or nothing; makes the folder. Its bytes are put together before: on a full
+    disk Python's zipfile would complain once more when it is thrown away.
+    """
+    path, content = Path(path), io.BytesIO()
+    np.savez(content, **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content.getbuffer())

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from backend import device
+from backend.disk import check_readable
 from backend.terminal import UsageError
 from data.sizes import SIZES, joined, step_of
 from formats.files import CheckpointError
@@ -83,7 +84,6 @@ def open_network(args, say=print) -> Network:
     """The network that a command line names, on the device that it names. say: gets the line about
     the device.
     """
-    if not Path(args.ckpt).is_file():  # a mistake shows before Jittor loads
-        raise CheckpointError(f"{args.ckpt}: no such file")
+    check_readable(args.ckpt, CheckpointError)  # a mistake shows before Jittor loads
     device.load(args.device, say, args.precision, args.threads)
     return load_network(args.ckpt, args.size, args.plain)

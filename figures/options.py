@@ -6,7 +6,7 @@ import argparse
 import re
 
 from backend import device
-from backend.terminal import UsageError, number, seed_number
+from backend.terminal import Parser, UsageError, given, is_digits, number, seed_number
 from data.sizes import SIZES, image_size
 from figures.animation import import_ffmpeg
 from figures.changes import add_changes, level_range
@@ -23,7 +23,7 @@ def seed_list(text: str):
     seeds = []
     for item in text.split(","):
         first, dash, last = item.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not is_digits(first) or (dash and not is_digits(last)):
             raise argparse.ArgumentTypeError(wrong)
         first, last = seed_number(first), seed_number(last or first)
         if not first <= last < first + MOST_IMAGES - len(seeds):
@@ -34,16 +34,16 @@ def seed_list(text: str):
 
 def latents_item(text: str):
     """Parser type: a seed, or the path of a file."""
-    return seed_number(text) if text.isdecimal() else text
+    return seed_number(text) if is_digits(text) else given(text)
 
 
 def figure_list(text: str):
-    """Parser type: names of figures, comma-separated."""
+    """Parser type: names of figures, comma-separated; each once."""
     names, known = text.split(","), [*FIGURES, "animation"]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def crop_size(text: str):
@@ -124,13 +124,9 @@ def add_animation_options(p) -> None:
     g.add_argument("--frames_dir", metavar="DIR", help="write each frame into DIR as a PNG too")
 
 
-def figure_parser(description=None) -> argparse.ArgumentParser:
+def figure_parser(description=None) -> Parser:
     """That of generate.py."""
-    p = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    p = Parser(description)
     add_image_options(p)
     p.add_argument("--expname", metavar="NAME", help="write into NAME/results instead of results")
     text = "instead of figures write N single pictures, named by their seeds, into --out"

@@ -2,7 +2,6 @@
 while it runs, and the files that it writes.
 """
 
-import argparse
 import json
 import os
 from argparse import Namespace
@@ -12,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from backend import device
-from backend.terminal import UsageError, UserError, number, seed_number
+from backend.disk import check_readable
+from backend.terminal import Parser, UsageError, UserError, number, seed_number
 from data.choice import Choice, find_pictures
 from data.sizes import image_size
 from figures import animation, latents
@@ -195,8 +195,7 @@ def check_usage(options) -> None:
     if options.animation == "mp4":
         import_ffmpeg()
     for path in options.paths:
-        if not Path(path).is_file():
-            raise UserError(f"{path} is no file: name pictures, or folders of them")
+        check_readable(path, UserError, ": name pictures, or folders of them")
 
 
 def add_search_options(p) -> None:
@@ -224,19 +223,17 @@ def add_search_options(p) -> None:
     g.add_argument("--lpips", metavar="FILE", help="LPIPS's vgg.pth, for those")
 
 
-class Parser(argparse.ArgumentParser):
+class Mixed(Parser):
     """Options may stand between the pictures."""
 
     def parse_args(self, args=None, namespace=None):
         return self.parse_intermixed_args(args, namespace)
 
 
-def projector_parser(description=None) -> argparse.ArgumentParser:
+def projector_parser(description=None) -> Parser:
     """That of projector.py."""
-    p = Parser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    p = Mixed(
+        description,
         usage="%(prog)s [options] CKPT PICTURE|FOLDER [PICTURE|FOLDER ...]",
     )
     p.add_argument(

@@ -5,12 +5,14 @@ from the files of latents and from the size of the images. Options are never cha
 from argparse import Namespace
 from pathlib import Path
 
+from backend.disk import check_readable
 from backend.terminal import UsageError
 from data.sizes import SIZES
 from figures import latents
 from figures.animation import check_side
 from figures.artist import Artist
-from figures.figures import FIGURES
+from figures.figures import FIGURES, tiles
+from figures.grid import check_size
 from figures.network import Network, open_network
 from labels.asked import Asked, figures_of
 
@@ -37,8 +39,8 @@ def open_artist(args: Namespace, load=open_network):
     load: from options to a Network. Raises UserError.
     """
     for item in args.latents or ():
-        if isinstance(item, str) and not Path(item).exists():  # shows before Jittor loads
-            raise latents.LatentsError(f"{item}: no such file")
+        if isinstance(item, str):  # shows before Jittor loads
+            check_readable(item, latents.LatentsError)
     network = load(args)
     if args.crop and max(args.crop) > network.size:
         raise UsageError(
@@ -89,9 +91,14 @@ def settle(options: Namespace, artist: Artist) -> Namespace:
     Raises UsageError where the images have none of them, or are too large for the animation.
     """
     step, only = artist.step, figures_of([*FIGURES, "animation"], artist, options)
-    if not options.images and "animation" in only:
-        size = options.crop or (options.size, options.size)
-        check_side(options.animation, size, options.walk_rows, options.walk_cols)
+    size = options.crop or (options.size, options.size)
+    for name in () if options.images else only:
+        if name == "animation":
+            walks = options.walk_rows, options.walk_cols, options.frames
+            check_side(options.animation, size, *walks)
+        else:
+            grid = tiles(options, name, len(artist.asked.rows()))
+            check_size(*grid, size, "--n_row or --n_col, or give fewer --seeds")
     levels = options.mixing_levels
     if levels is None:
         levels = (0, 1 if step > 1 else 0)  # at 8 px 0-1 would be everything

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from backend.disk import check_folder
+from backend.disk import check_folder, finished_name
 from backend.terminal import UsageError, printable
 from data.choice import extension, formats, is_hidden
 from data.workers import in_order
@@ -120,8 +120,8 @@ def check_set(artist, options) -> None:
     names = {f"{seed:06d}.png" for seed in seeds_of(options, options.images)}
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
         path = folder / name
-        if name in names:
-            check_place(path, is_figure, "--out")
+        if finished_name(name) in names:
+            check_place(folder / finished_name(name), is_figure, "--out")
         elif extension(name) in formats() and not is_hidden(name):
             text = notes_of(path)
             if text.get("Software") != SCRIPT or text.get("figure") != "image":
@@ -142,8 +142,8 @@ def check_frames(options) -> None:
     others = []
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
         path = folder / name
-        if name in names:
-            check_place(path, is_frame, "--frames_dir")
+        if finished_name(name) in names:
+            check_place(folder / finished_name(name), is_frame, "--frames_dir")
         elif path.stem.isdecimal() and is_frame(path):
             raise UsageError(
                 f"{path} is of another animation, and would stay among the new frames: remove "

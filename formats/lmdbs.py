@@ -5,22 +5,17 @@ import os
 
 import lmdb
 
+from backend.terminal import AWAY, HELP
+
 MAGIC = (0xBEEFC0DE).to_bytes(4, "little")  # of an LMDB, after its first page's header
 TREE = "prepare a tree of pictures with `python prepare_data.py --folders TREE PICTURES`"
 UNMAPPED = f"this disk cannot map files into memory, which LMDBs need: take another disk, or {TREE}"
 ADVICE = {
+    **HELP,
     **dict.fromkeys((errno.ENODEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP), UNMAPPED),
     **dict.fromkeys((errno.ENOLCK, errno.ENOTTY), f"take another disk, or {TREE}"),
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "too many files are open, see ulimit -n"),
-    **dict.fromkeys(
-        (errno.EACCES, errno.EPERM), "this user may not: change its permissions, or its owner's"
-    ),
-    errno.EROFS: "the disk may only be read: take another one",
-    errno.ENOMEM: "this process may have no more memory, see ulimit -v",
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "the disk or the quota is full"),
     errno.ENOENT: "",  # there is none
 }
-OTHERS = "the disk or share does not answer as it should: mount it anew, then repeat the command"
 
 
 def is_lmdb(path) -> bool:
@@ -51,13 +46,22 @@ def open_lmdb(path):
     return env
 
 
+def files_are_limited() -> bool:
+    """Whether this process may not write files of any size."""
+    import resource  # of Unix alone: terminal.check_system says so first
+
+    return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+
+
 def obstacle(error) -> str:
     """What of the system keeps an LMDB out of reach, and what helps; "" where the system is not to
     blame, but what the file holds, or that there is none.
     """
     text = str(error)  # the binding tells the system's errors by their texts alone
     number = next((n for n in errno.errorcode if text.endswith(f": {os.strerror(n)}")), None)
-    advice = "" if number is None else ADVICE.get(number, OTHERS)
+    advice = "" if number is None else ADVICE.get(number, AWAY)
+    if number == errno.EIO and files_are_limited():  # what it says of a write that is cut short
+        advice = HELP[errno.EFBIG]
     return advice and f"{os.strerror(number)}: {advice}"
 
 

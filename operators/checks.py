@@ -6,12 +6,23 @@ even one, a tuple for one of several numbers, `...` at the end for any more axes
 given and what is due are named, in a TypeError (no Var, or of another dtype) or a ValueError.
 """
 
+import math
 import sys
 from numbers import Integral, Real
 
 FLOATS = ("float16", "float32", "float64")
 FLOAT32 = ("float32",)
 IMAGES = ("n", "c", "h", "w")
+# Whole numbers that make a network: the least and the most of each
+SETTINGS = {
+    "code_dim": (1, None),
+    "n_mlp": (0, None),
+    "channel_max": (1, None),
+    "noise_maps": (1, 2),
+    "stddev_group": (0, None),
+    "labels": (0, None),
+    "bias_after_blur": (0, 1),
+}
 
 
 def expect(x, name: str, shape, dtypes=FLOATS):
@@ -59,6 +70,13 @@ def described(x) -> str:
     if isinstance(x, sys.modules["jittor"].Var):
         return array
     return f"no jittor.Var but {type(x).__module__}.{type(x).__name__} {array}".rstrip()
+
+
+def shown(value) -> str:
+    """A number, text or several as given, of all else the type: nothing is computed to be shown."""
+    plain = (str, Real, type(None))
+    several = isinstance(value, (list, tuple)) and all(isinstance(x, plain) for x in value)
+    return repr(value)[:60] if several or isinstance(value, plain) else type(value).__name__
 
 
 def written(shape) -> str:
@@ -146,7 +164,7 @@ def expect_integer(value, name: str, least: int, most=None) -> None:
     """Raises where it is no whole number from `least` to `most`."""
     due = f"an integer from {least} {'on' if most is None else f'to {most}'} is due"
     if not isinstance(value, (int, Integral)):
-        raise TypeError(f"{name}: {type(value).__name__} was given, {due}")
+        raise TypeError(f"{name}: {shown(value)} was given, {due}")
     if value < least or (most is not None and value > most):
         raise ValueError(f"{name}: {value} was given, {due}")
 
@@ -162,3 +180,49 @@ def expect_growth(step, alpha, last: int, n: int = 1) -> range:
     if alpha != alpha:
         raise ValueError("alpha: NaN was given, a number or None is due")
     return range(step + 1)
+
+
+def expect_number(value, name: str, least=-math.inf) -> None:
+    """Raises where it is no finite number from `least` on."""
+    due = "a finite number" + (f" from {least} on" if least > -math.inf else "") + " is due"
+    if not isinstance(value, (float, Real)):
+        raise TypeError(f"{name}: {shown(value)} was given, {due}")
+    if not (math.isfinite(value) and value >= least):
+        raise ValueError(f"{name}: {value} was given, {due}")
+
+
+def expect_settings(**settings) -> None:
+    """Raises where a network cannot be made with one of them, given by name."""
+    for name, value in settings.items():
+        if name == "norm_eps":
+            expect_number(value, name, 0)
+        else:
+            expect_integer(value, name, *SETTINGS[name])
+
+
+def expect_mixing(latents, step: int, last: int, mixing_range, crossover, style_weight) -> list:
+    """Raises where a range of levels is none of 0 to `last`, nor (-1, -1) for none; a crossover no
+    level of the step, nor None; a weight no number. Returns the latents, or the one, as a list.
+    """
+    expect_number(style_weight, "style_weight")
+    try:
+        low, high = mixing_range
+        fits = isinstance(low, Integral) and isinstance(high, Integral)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits or not ((low, high) == (-1, -1) or 0 <= low <= high <= last):
+        due = f"two levels, the first and the last of 0 to {last}, or (-1, -1) are due"
+        raise ValueError(f"mixing_range: {shown(mixing_range)} was given, {due}")
+    if crossover is not None:
+        expect_integer(crossover, "crossover", 0, step)
+    latents = list(latents) if isinstance(latents, (list, tuple)) else [latents]
+    if len(latents) > 1 and step == 0 and low < 0 and crossover is None:
+        raise ValueError("mixing_range: none was given, at 4x4 one is due for two latents")
+    return latents
+
+
+def expect_module(value, name: str) -> None:
+    """Raises where it is no network or layer."""
+    if not isinstance(value, sys.modules["jittor"].nn.Module):
+        given = value.__name__ if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"{name}: {given} was given, a network, made of its class, is due")

@@ -8,7 +8,8 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from backend.disk import our_cache, reason, replacing
+from backend.disk import our_cache, replacing
+from backend.terminal import reason
 from formats.features import find_weights
 from formats.inception import read_inception
 from quality.sets import Collection

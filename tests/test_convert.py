@@ -117,13 +117,15 @@ def test_the_tool_never_replaces_what_it_reads_or_what_is_no_file(saved, tmp_pat
         for out, words in (
             (saved, "is the checkpoint that is read"),
             (link, "is the checkpoint that is read"),
-            (pipe, "is no file"),
-            (gone, "is no file"),
-            (tmp_path, "is no file"),
-            ("", "not an empty one"),
+            (pipe, "pipe is a pipe, where a file is to be written"),
+            (gone, "gone is a link to nothing, where a file"),
+            (tmp_path, f"{tmp_path} is a folder, where a file"),
         ):
             assert convert.main([str(saved), option, str(out), "--overwrite"]) == 2
             assert words in capsys.readouterr().err
+        (tmp_path / "x.stylegan-tmp").mkdir(exist_ok=True)
+        assert convert.main([str(saved), option, str(tmp_path / "x")]) == 2
+        assert "x.stylegan-tmp is a folder, where a file" in capsys.readouterr().err
     assert saved.read_bytes() == before and pipe.is_fifo() and link.is_symlink()
     assert convert.main([str(DATA / "state_dict_keys.json")]) == 1
     error = capsys.readouterr().err

@@ -15,7 +15,7 @@ FILES = sorted([*ROOT.glob("*.py"), *(f for room in ROOMS for f in (ROOT / room)
 NAMES = {p.name for top in ROOT.glob("[!.]*") for p in [top, *top.rglob("*")]}
 # Both networks in one piece, with the answers to what readers of the original ask
 LONGER = {"model.py": 500}
-MOST_LINES = 2150  # 2,000 is what a room should have: formats, data and figures are above it
+MOST_LINES = 2220  # 2,000 is what a room should have: all but three are above it
 # Texts of Jittor's and what replaces them: a patch, not code
 TABLES = {"jittor_edits.py", "build_edits.py"}
 NAMED = re.compile(r"[\w/]*\w\.(?:py|h|cc|cuh|md)\b")  # a file that a text speaks of
@@ -62,6 +62,17 @@ def test_one_function_opens_pictures():
         path for path in files if re.search(r"Image\.open\(|[^_]open_image", path.read_text())
     ]
     assert places == [ROOT / "data" / "choice.py"]
+
+
+def test_no_option_may_be_abbreviated():
+    """Where one that is wrong is a beginning of another, that would be taken."""
+    files = [*FILES, *(ROOT / "benchmarks").glob("*.py")]
+    found = {}
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "ArgumentParser":
+                found[path.name] = [k.value.value for k in node.keywords if k.arg == "allow_abbrev"]
+    assert len(found) > 10 and set(map(tuple, found.values())) == {(False,)}
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -179,6 +179,93 @@ CALLS = {
 }
 
 
+MIXINGS = {
+    "range beyond the levels": {"mixing_range": (0, 9)},
+    "range below them": {"mixing_range": (-2, 1)},
+    "range backwards": {"mixing_range": (2, 1)},
+    "half a level": {"mixing_range": (0.5, 1)},
+    "range of three": {"mixing_range": (0, 1, 2)},
+    "range in words": {"mixing_range": "01"},
+    "no range": {"mixing_range": None},
+    "range of NaN": {"mixing_range": (0, float("nan"))},
+    "crossover beyond the step": {"crossover": 9},
+    "crossover below 0": {"crossover": -5},
+    "half a crossover": {"crossover": 0.5},
+    "crossover in words": {"crossover": "1"},
+    "weight NaN": {"style_weight": float("nan")},
+    "weight infinite": {"style_weight": -float("inf")},
+    "weight in words": {"style_weight": "0.7"},
+    "weight of each": {"style_weight": [0.7, 0.5]},
+    "no weight": {"style_weight": None},
+}
+
+
+@pytest.mark.parametrize("options", MIXINGS)
+def test_wrong_mixtures_are_refused(networks, nothing_reached, options):
+    """With two latents, where they count, and with one; argument and value are named."""
+    (name, value), z = *MIXINGS[options].items(), jt.zeros((2, CODE))
+    for latents in ([z, z], z):
+        with pytest.raises((TypeError, ValueError)) as error:
+            networks[0](latents, step=2, **{name: value})
+        said = str(error.value)
+        assert said.startswith(f"{name}: {value!r} was given, ") and said.endswith(" due"), said
+
+
+def test_two_latents_at_4x4_need_a_range(networks, nothing_reached):
+    with pytest.raises(ValueError, match="mixing_range: none was given.*4x4"):
+        networks[0]([jt.zeros((2, CODE))] * 2)
+
+
+WRONG = {
+    StyledGenerator: {
+        "code_dim": [-1, 0, 8.0, "8"],
+        "n_mlp": [-1, 1.5, None],
+        "channel_max": [0, -4, "8", 4.5],
+        "noise_maps": [0, 3, "1"],
+        "norm_eps": [-1, float("nan"), "1e-5", None],
+        "bias_after_blur": [2, "no"],
+    },
+    Discriminator: {"channel_max": [0, "8", 1.5], "stddev_group": [-1, 0.5, "4"]},
+}
+
+
+@pytest.mark.parametrize("network", WRONG)
+def test_networks_that_cannot_be(network):
+    for name, values in WRONG[network].items():
+        for value in values:
+            with pytest.raises((TypeError, ValueError)) as error:
+                network(**{name: value})
+            said = str(error.value)
+            given = (f"{name}: {value} was given, ", f"{name}: {value!r} was given, ")
+            assert said.startswith(given) and said.endswith(" is due"), said
+
+
+@pytest.mark.parametrize("value", [None, StyledGenerator, "G", 3], ids=str)
+def test_no_network_to_accelerate(value):
+    with pytest.raises(TypeError, match=r"network: \w+ was given, a network.* is due"):
+        accelerate(value)
+
+
+def test_mixtures_of_all_kinds_compute(networks):
+    """The first and the last of what is allowed: styles of the first latent, of the second."""
+    generator, rng = networks[0], np.random.default_rng(0)
+    z = [jt.array(rng.standard_normal((2, CODE)).astype("float32")) for _ in range(2)]
+    noise, step = noise_maps(2, 1), 1
+    first, second = (generator(x, noise, step).numpy() for x in z)
+    for options, images in (
+        ({"crossover": 1}, first),
+        ({"crossover": np.int64(1), "style_weight": np.float32(0.5)}, first),
+        ({"mixing_range": (0, 8)}, second),
+        ({"mixing_range": [np.int64(0), 1]}, second),
+        ({"mixing_range": (2, 8)}, first),
+    ):
+        found = generator(z, noise, step, **options).numpy()
+        np.testing.assert_allclose(found, images, atol=1e-4)
+    mixed = generator(z, noise, step, crossover=0).numpy()
+    assert (mixed == generator(z, noise, step, mixing_range=(1, 1)).numpy()).all()
+    assert all(np.abs(mixed - images).max() > 0.01 for images in (first, second))
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_wrong_calls_are_refused(networks, nothing_reached, call):
     with pytest.raises((TypeError, ValueError), match=" given, .* due"):

@@ -292,6 +292,8 @@ MISTAKES = [
     (["WIDE", "--data", "LMDB"], 1, "has 30 x 20: the sizes must be the same"),
     (["CKPT", "--data", "WIDE"], 1, "holds pictures at 30 x 20 px"),
     (["EMPTY", "--data", "LMDB"], 1, "holds no pictures"),
+    (["WIDE", "EMPTY", "--data", "LMDB"], 1, "holds no pictures"),  # before the first is measured
+    (["MIXED", "WIDE", "EMPTY", "--data", "LMDB"], 1, "holds no pictures"),
     (["FEW", "--data", "LMDB"], 1, "at least 4 pictures"),
     (["CKPT", "--data", "FEW"], 1, "at least 4 pictures"),
     (["MIXED", "--data", "LMDB"], 1, "all must have the same size"),

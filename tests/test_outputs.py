@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import convert
 import dataset
 import generate
 import metrics
+import prepare_data
 import projector
 import style_mixing
+import train
 from backend.terminal import UsageError
-from figures import animation, latents, search
+from figures import animation, grid, latents, search
 from figures.grid import check_place, encode_png, is_grid, make_grid, notes_of, save_grid, save_png
 from training.run import TrainState
 from training.schedule import Config
@@ -99,8 +102,16 @@ def test_a_place_is_free_where_nothing_is_lost(tmp_path):
     for name in ("missing", "empty"):
         check_place(name, lambda path: False, "--out")
     check_place("other", lambda path: True, "--out")
-    for name in ("other", "folder", "link"):
-        with pytest.raises(UsageError, match=f"{name} would be replaced.*another --out"):
+    os.mkfifo("pipe")
+    (tmp_path / "missing.stylegan-tmp").mkdir()
+    for name, words in (
+        ("other", "other would be replaced"),
+        ("folder", "folder is a folder"),
+        ("link", "link is a link to nothing"),
+        ("pipe", "pipe is a pipe"),
+        ("missing", "missing.stylegan-tmp is a folder"),
+    ):
+        with pytest.raises(UsageError, match=f"{words}.*another --out"):
             check_place(name, lambda path: False, "--out")
 
 
@@ -300,6 +311,22 @@ def test_mp4_frames_are_written_one_by_one(monkeypatch):
         (("--walk_cols", "500"), "17002 pixels, and webp has at most 16383"),
         (("--walk_rows", "500", "--only", "animation"), "lower --walk_rows"),
         (("--walk_cols", "2000", "--animation", "gif"), "gif has at most 65535"),
+        (("--walk_rows", "400", "--walk_cols", "400", "--frames", "9999"), "9,999 pictures of 400"),
+        (
+            (
+                "--only",
+                "animation",
+                "--n_row",
+                "9999",
+                "--frames",
+                "9999",
+                "--walk_rows",
+                "400",
+                "--walk_cols",
+                "400",
+            ),
+            "lower --walk_rows, --walk_cols or --frames",
+        ),
         (("--fps", "51", "--animation", "gif"), "gif counts hundredths"),
         (("--fps", "61"), "at most 60"),
     ],
@@ -308,6 +335,99 @@ def test_animations_that_cannot_be(checkpoints, options, words, capfd):
     with pytest.raises(SystemExit) if "61" in options else open(os.devnull):
         assert generate.main([checkpoints[0], *SMALL, *options]) == 2
     assert words in capfd.readouterr().err and os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    "options, size",
+    [
+        (
+            ("--n_row", "10000", "--n_col", "10000"),
+            "10,000 rows of 10,000 images, 340,002 x 340,002",
+        ),
+        (("--only", "interpolation", "--n_col", "10000", "--n_row", "999"), "999 rows of 10,000"),
+        (("--only", "mixing", "--n_col", "9999", "--n_row", "999"), "1,000 rows of 10,000"),
+        (("--only", "noise", "--n_col", "9999", "--n_row", "999"), "999 rows of 10,000"),
+        (("--only", "sample", "--seeds", "0-999999", "--n_col", "9"), "111,112 rows of 9"),
+        (("--n_row", "9000", "--n_col", "900", "--crop", "32x31"), "30,602 x 297,002"),
+    ],
+)
+def test_grids_that_cannot_be_held(checkpoints, options, size, capfd):
+    """Said before one is drawn, whatever decides the number of images."""
+    assert generate.main([checkpoints[0], *SMALL, *options]) == 2
+    said = capfd.readouterr().err
+    assert size in said and "lower --n_row or --n_col" in said and os.listdir() == []
+
+
+def test_other_grids_that_cannot_be_held(checkpoints, lmdb, capfd, monkeypatch):
+    argv = [checkpoints[0], "--device", "cpu", "--rows", "3000", "--cols", "999"]
+    assert style_mixing.main(argv) == 2
+    assert "6,001 rows of 1,000" in (said := capfd.readouterr().err) and "--cols" in said
+    monkeypatch.setattr(grid.machine, "memory", lambda: 10**5)
+    assert dataset.main([lmdb, "--n_row", "10000", "--n_col", "9"]) == 2  # of 10 pictures
+    assert "2 rows of 9 images, 164 x 38 pixels" in capfd.readouterr().err
+    assert style_mixing.main([*argv[:3], "--rows", "100", "--cols", "10"]) == 2
+    assert "201 rows of 11 images" in capfd.readouterr().err and os.listdir() == []
+
+
+def test_sizes_at_the_edge(monkeypatch):
+    """6 bytes for a pixel and 24 for one of the row that is drawn; and no more than 2^28."""
+    size, options = (30, 6), "--rows"  # with the lines 32 x 8
+    width, height = 4 * 32 + 2, 3 * 8 + 2
+    needed = 6 * width * height + 24 * width * 6
+    monkeypatch.setattr(grid.machine, "memory", lambda: needed)
+    grid.check_size(3, 4, size, options)
+    for more in ({"held": 2}, {"drawn": 2}):
+        with pytest.raises(
+            UsageError, match=f"3 rows of 4 images, {width} x {height} pixels.*--ro"
+        ):
+            grid.check_size(3, 4, size, options, **more)
+    monkeypatch.setattr(grid.machine, "memory", lambda: None)
+    grid.check_size(1, 1, (2**14 - 4, 2**14 - 4), options)
+    for size in ((2**14 - 3, 2**14 - 4), (2**30, 1)):
+        with pytest.raises(UsageError, match="cannot be held"):
+            grid.check_size(1, 1, size, options)
+
+
+@pytest.mark.parametrize("folder, option", [("p", "--images 3 --out"), ("f", "--frames_dir")])
+def test_what_is_unfinished_has_no_place(checkpoints, folder, option, capfd):
+    """Of one of many files: found before the first is drawn."""
+    names = {"p": "000002.png.stylegan-tmp", "f": "00002.png.stylegan-tmp"}
+    os.makedirs(f"{folder}/{names[folder]}")
+    assert generate.main([checkpoints[0], *SMALL, *option.split(), folder]) == 2
+    assert f"{folder}/{names[folder]} is a folder" in capfd.readouterr().err
+    assert os.listdir() == [folder] and os.listdir(folder) == [names[folder]]
+
+
+def test_inputs_that_are_no_files(checkpoints, lmdb, tmp_path, capfd):
+    """A pipe would be waited for; a folder and a device are none either."""
+    os.mkfifo("pipe")
+    os.mkdir("folder")
+    photo("a.png")
+    for name, kind in (("pipe", "a pipe"), ("folder", "a folder"), ("/dev/null", "a device")):
+        for script, argv in (
+            (generate, [name]),
+            (generate, [checkpoints[0], "--latents", name]),
+            (style_mixing, [name]),
+            (projector, [name, "a.png", *QUICK]),
+            (projector, [checkpoints[0], name, *QUICK]),
+            (convert, [name]),
+            (train, [lmdb, "--ckpt", name]),
+            (prepare_data, [name, "--out", "x"]),
+            (prepare_data, ["symbols", "--font", name, "--out", "x"]),
+            (metrics, [name, "--data", lmdb]),
+            (metrics, [checkpoints[0], "--data", name]),
+        ):
+            if name == "folder" and script in (metrics, prepare_data):
+                continue  # they take folders
+            if name == "folder" and argv[0] == checkpoints[0] and script is projector:
+                continue
+            try:
+                code = script.main(argv)
+            except SystemExit as e:
+                code = e.code
+            said = capfd.readouterr().err.splitlines()[-1]
+            assert code in (1, 2) and f"{name} is {kind}, no file" in said, (script, argv, said)
+    assert sorted(os.listdir()) == ["a.png", "folder", "pipe"]
 
 
 def test_a_film_of_60_frames_a_second(checkpoints):

@@ -304,7 +304,7 @@ def test_wrong_options(tmp_path, folder, run, wrong):
 
 def test_wrong_paths(tmp_path, folder, run):
     code, _, stderr = run(tmp_path / "nowhere")
-    assert code == 2 and "nowhere does not exist" in stderr.splitlines()[-1]
+    assert code == 2 and "nowhere: no such file or folder" in stderr.splitlines()[-1]
     code, _, stderr = run(folder / "good.png")
     assert code == 1 and "good.png is no zip file" in stderr and stderr.count("\n") == 1
     code, _, stderr = run(folder, "--out", folder / "good.png")

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.disk import UNFINISHED, reason, replacing
-from backend.terminal import UsageError, UserError
+from backend.disk import (
+    UNFINISHED,
+    check_file,
+    check_folder,
+    check_log,
+    finished_name,
+    replacing,
+)
+from backend.terminal import UsageError, UserError, reason
 from training.history import (
     ROLLING,
     SAMPLE,
@@ -51,8 +58,8 @@ def writing(path):
         yield
     except OSError as e:
         raise UserError(
-            f"{path} cannot be written ({reason(e)}): what was saved before is intact, "
-            "mend that and go on with --ckpt latest"
+            f"{path} cannot be written ({reason(e)}): what was saved before is intact, mend that, "
+            "then repeat the command, where a run has checkpoints with --ckpt latest"
         ) from e
 
 
@@ -101,6 +108,18 @@ def check_vacant(folder: Path, config: Config, pictures: int) -> None:
         raise UsageError(
             f"{min(samples)} is not of this run, which would write there: move it, or {elsewhere}"
         )
+
+
+def check_places(folder: Path) -> None:
+    """UserError where what a run writes into a folder cannot be written, for something else is in
+    the place of a folder, of the log or of what is unfinished: to be told before it computes.
+    """
+    check_log(folder / "log.jsonl")
+    for below in (folder / "checkpoint", folder / "sample"):
+        check_folder(below)
+        for path in below.iterdir() if below.is_dir() else ():
+            if path.name.endswith(UNFINISHED):
+                check_file(path.with_name(finished_name(path.name)))
 
 
 def make_folders(folder: Path) -> None:

@@ -132,7 +132,7 @@ class History:
         """Whether the run here wrote a checkpoint or sample, as far as can be told. An empty file
         is what a power cut left of one.
         """
-        if not path.exists():  # removed meanwhile
+        if not path.is_file():  # removed meanwhile, or none
             return False
         if path.stat().st_size == 0:
             return True

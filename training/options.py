@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from backend import device
-from backend.terminal import UsageError, number, seed_number
+from backend.terminal import Parser, UsageError, number, seed_number
 from data.heldout import heldout_amount
 from data.sizes import image_size
 from training.schedule import (
@@ -199,12 +199,8 @@ def add_augmentation_options(p) -> None:
     option(g, "--augment_images", text, metavar="N", type=number(int, 1))
 
 
-def run_parser(description=None) -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def run_parser(description=None) -> Parser:
+    p = Parser(description)
     p.add_argument("path", help="LMDB or tree of sizes made by prepare_data.py")
     count = number(int, 1)
     g = p.add_argument_group("growth")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from backend import device
+from backend.disk import check_readable
 from backend.terminal import UsageError
 from data.heldout import divided
 from data.sizes import SIZES, step_of
@@ -146,8 +147,7 @@ def find_checkpoints(args, folder: Path) -> list:
         return found
     if args.ckpt is None:
         return []
-    if not Path(args.ckpt).is_file():
-        raise UsageError(f"--ckpt {args.ckpt}: there is no such file")
+    check_readable(args.ckpt, UsageError, ": --ckpt takes a checkpoint, latest or auto")
     if args.tune or not History(folder).holds(Path(args.ckpt)):
         check_no_checkpoints(folder)
     return [Path(args.ckpt)]

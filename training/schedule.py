@@ -5,6 +5,7 @@ appendix A).
 import dataclasses
 from typing import NamedTuple
 
+from backend.terminal import is_digits
 from data.sizes import SIZES, step_of
 
 LOSS_NAMES = ("wgan-gp", "r1")  # of losses.py, which needs Jittor
@@ -116,7 +117,10 @@ def batches_of(text: str) -> dict:
     """{size: images} of `batch_at`. ValueError where it is none: two numbers with a colon between
     for each size.
     """
-    pairs = [tuple(map(int, pair.split(":"))) for pair in text.split(",")] if text else []
+    words = [pair.split(":") for pair in text.split(",")] if text else []
+    if not all(is_digits(word) for pair in words for word in pair):
+        raise ValueError(text)
+    pairs = [tuple(map(int, pair)) for pair in words]
     if any(len(pair) != 2 or pair[0] not in SIZES or pair[1] < 1 for pair in pairs):
         raise ValueError(text)
     if len(dict(pairs)) < len(pairs):

@@ -336,11 +336,44 @@ def test_a_compiler_that_is_named_and_missing(monkeypatch, name, program):
     for variable in ("cc_path", "mpicc_path"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-    monkeypatch.setattr(device.shutil, "which", lambda path: None if path == program else path)
+    monkeypatch.setattr(
+        device.cuda_home.shutil, "which", lambda path: None if path == program else path
+    )
     device.check_compiler()
     monkeypatch.setenv(name, program)
     with pytest.raises(device.DeviceError, match=f"{name} in the .*{re.escape(program)}"):
         device.check_compiler()
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["#!/bin/sh\nexit 1", "#!/bin/sh\nkill -9 $$", "#!/bin/sh\nexit 0", "#!/nowhere/sh\n", "hello"],
+)
+def test_a_compiler_that_does_not_run(tmp_path, monkeypatch, script):
+    """Named, or found on the PATH: it says nothing of its version, with which Jittor begins."""
+    compiler = tmp_path / "g++"
+    compiler.write_text(script)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("cc_path", str(compiler))
+    with pytest.raises(device.DeviceError, match="cc_path .*/g..., which does not run: correct"):
+        device.check_compiler()
+    monkeypatch.delenv("cc_path")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(device.DeviceError, match="but it does not run: apt-get install"):
+        device.check_compiler()
+
+
+@pytest.mark.parametrize("name", ["c++", "gcc", "my compiler"])
+def test_a_compiler_that_jittor_does_not_know_by_name(tmp_path, monkeypatch, name):
+    compiler = tmp_path / name
+    compiler.write_text("#!/bin/sh\necho 'cc (GCC) 12.2.0'\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("cc_path", str(compiler))
+    with pytest.raises(device.DeviceError, match="is neither g.. nor clang.. by its name"):
+        device.check_compiler()
+    compiler.rename(tmp_path / "x-g++-12")
+    monkeypatch.setenv("cc_path", str(tmp_path / "x-g++-12"))
+    device.check_compiler()
 
 
 def test_a_compiler_without_libraries_does_not_break_the_import(tmp_path):

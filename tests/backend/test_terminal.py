@@ -1,9 +1,12 @@
 """What happens to a command when its terminal, its reader or its system is not what it expects."""
 
 import argparse
+import errno
+import importlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +20,10 @@ import generate
 import train
 from backend import terminal
 from backend.terminal import LARGEST_SEED, Output, UserError, number
+from data.heldout import heldout_amount
+from data.sizes import image_size, size_list
+from figures import changes, options
+from training.options import batch_list
 
 SCRIPTS = ("train", "generate", "style_mixing", "projector", "convert", "dataset", "prepare_data")
 TASK = """
@@ -156,6 +163,20 @@ def test_ctrl_c_that_is_ignored_stays_so():
     assert interrupted("print('on', flush=True); time.sleep(1)", "SIG_IGN") == ["", "", 7]
 
 
+@pytest.mark.parametrize("script", [*SCRIPTS, "metrics", "explore"])
+def test_ctrl_c_while_a_script_imports_the_rest(tmp_path, script):
+    """Which takes long where packages lie on a share; a session that imports one keeps Ctrl-C."""
+    (tmp_path / "tqdm.py").write_text("import time; print('on', flush=True); time.sleep(60)")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    own = [sys.executable, str(ROOT / f"{script}.py")]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {script}"
+    for command, quiet in ((own, True), ([sys.executable, "-c", code], False)):
+        command = [sys.executable, "-c", INTERRUPT, "default_int_handler", *command]
+        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+        out, err, status = json.loads(done.stdout)
+        assert (out, status) == ("", -signal.SIGINT) and ("KeyboardInterrupt" not in err) == quiet
+
+
 def test_the_handler_before_comes_back(monkeypatch):
     """As of a program; in a session it stays, and ends what it calls, not the session."""
     seen, before = [], signal.default_int_handler
@@ -204,7 +225,7 @@ def test_in_another_thread():
     [
         (UserError("a.png is broken"), 1, "x.py: a.png is broken"),
         (FileNotFoundError(2, "No such file", "a b"), 1, "x.py: a b: No such file"),
-        (OSError(28, "No space left on device"), 1, "x.py: No space left on device: is the disk"),
+        (OSError(28, "No space left on device"), 1, "x.py: No space left on device: make room"),
         (OSError(37, "No locks available"), 1, "x.py: No locks available: set JITTOR_HOME"),
         (MemoryError(), 1, "x.py: there is not enough memory"),
         (RuntimeError("can't start new thread"), 1, "x.py: this process may have no more memory"),
@@ -223,6 +244,73 @@ def test_errors_get_one_sentence(capsys, error, code, words):
     assert terminal.run("x.py", task, argparse.ArgumentParser, []) == code
     out, err = capsys.readouterr()
     assert err.startswith(words) and err.count("\n") == 1 and not out
+
+
+MEANINGS = {
+    errno.EFBIG: "File too large: .*ulimit -f",
+    errno.ENOSPC: "No space left on device: make room",
+    errno.EDQUOT: "Disk quota exceeded: make room in what this user may fill",
+    errno.EROFS: "Read-only file system: .*may only be read",
+    errno.EACCES: "Permission denied: this user may not",
+    errno.EPERM: "Operation not permitted: this user may not",
+    errno.EISDIR: "Is a directory: it is a folder, where a file is needed",
+    errno.ENOTDIR: "Not a directory: a file is in the place of a folder",
+    errno.EMFILE: "Too many open files: see ulimit -n",
+    errno.ESTALE: "Stale file handle: .*mount it anew",
+}
+
+
+@pytest.mark.parametrize("number", MEANINGS, ids=errno.errorcode.get)
+def test_what_errors_of_files_mean(capsys, tmp_path, number):
+    """The file is named: by the error, or as the last that the function that failed had open."""
+
+    def named(args):
+        raise OSError(number, os.strerror(number), "a b.png")
+
+    def unnamed(args):
+        with open(tmp_path / "c d.json", "w"), open(os.devnull):
+            with open(tmp_path / "e f.log", "w") as last:
+                print(last, file=sys.stderr)
+                raise OSError(number, os.strerror(number))
+
+    for task, path in ((named, "a b.png"), (unnamed, tmp_path / "e f.log")):
+        assert terminal.run("x.py", task, argparse.ArgumentParser, []) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert re.match(f"x.py: {re.escape(str(path))}: {MEANINGS[number]}", said), said
+
+
+NOISE = "__import__('numpy').random.rand(80, 80)"
+WRITES = [  # ways to write more than 4 kB to a path p
+    "with open(p, 'w') as f: f.write('x' * 9999)",
+    "__import__('pathlib').Path(p).write_bytes(b'x' * 9999)",
+    f"__import__('numpy').save(p, {NOISE})",
+    f"__import__('figures.latents').latents.write_arrays(p, w={NOISE})",
+    f"__import__('formats.pytorch').pytorch.write(p, {{'w': {NOISE}}})",
+    f"__import__('figures.grid').grid.save_png((255 * {NOISE}).astype('uint8'), p)",
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_limit_of_the_size_of_files(tmp_path, write):
+    """Of the shell: every way of writing gives one sentence that names file and limit."""
+    path = str(tmp_path / "a.npy")
+    code = f"p = {path!r}; __import__('resource').setrlimit(1, (4096, 4096))\n    {write}"
+    done = python(code)
+    said = done.stderr.splitlines()
+    assert done.returncode == 1 and len(said) == 1 and "(ulimit -f)" in said[0], said
+    assert said[0].startswith(f"x.py: {path}: ")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_folder_that_is_gone(tmp_path, script):
+    """Jittor would compile itself anew in it, and fail."""
+    (tmp_path / "gone").mkdir()
+    command = ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", sys.executable]
+    command += [str(ROOT / f"{script}.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "gone")
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith(f"{script}.py: the folder that this is started in is gone")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_fault_of_ours_is_not_taken_for_a_limit():
@@ -255,6 +343,77 @@ def test_another_system_gets_one_sentence(tmp_path, system):
 
 
 # Numbers
+
+
+@pytest.mark.parametrize(
+    "text", ["\u0663", "1\u0663", "\uff13", "1_0", "\u0967", "\u00b2", "-\u0661"]
+)
+def test_numbers_have_the_digits_0_to_9(text):
+    """Wherever one is read: int() and float() take those of other scripts, and underscores."""
+    for kind in (int, float):
+        with pytest.raises(argparse.ArgumentTypeError, match="is no number of type"):
+            number(kind, -(10**6), 10**6)(text)
+    assert not terminal.is_digits(text)
+    assert options.latents_item(text) == text  # a file's name
+    for parse, words in (
+        (options.seed_list, text),
+        (options.seed_list, f"1,2-{text}"),
+        (changes.mix_list, f"middle:{text}"),
+        (changes.level_range, text),
+        (changes.direction_list, f"{text}:1"),
+        (changes.direction_list, f"0:{text}"),
+        (options.crop_size, f"{text}x8"),
+        (size_list, f"8,{text}"),
+        (image_size, text),
+        (batch_list, f"8:{text}"),
+        (heldout_amount, text),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError):
+            parse(words)
+
+
+def test_each_figure_is_drawn_once():
+    assert options.figure_list("sample,noise,sample,sample") == ["sample", "noise"]
+    assert options.figure_list("noise,animation,noise") == ["noise", "animation"]
+
+
+PATHS = {  # scripts and their options that take a path or a name
+    "train": "--ckpt --expname",
+    "generate": "--latents --expname --out --save_latents --frames_dir",
+    "style_mixing": "--latents --expname -e",
+    "projector": "--ckpt --files --expname --vgg16 --lpips",
+    "metrics": "--data --inception --vgg16 --lpips --expname",
+    "convert": "--export --out --ema --noise",
+    "dataset": "--out",
+    "prepare_data": "--out --folders --font --people_style",
+    "explore": "--host --password",
+}
+
+
+@pytest.mark.parametrize("script", PATHS)
+def test_no_path_is_empty(script, capsys):
+    """As where a shell's variable is not set. Nor may an option be the beginning of one."""
+    parser = importlib.import_module(script).parser()
+    assert isinstance(parser, terminal.Parser)
+    taking = {
+        action.option_strings[-1]
+        for action in parser._actions
+        if action.option_strings and action.nargs != 0 and action.choices is None
+    }
+    assert set(PATHS[script].split()) - {"-e"} <= taking
+    needed = ["--data", "c"] if script == "metrics" else []
+    for option in taking:
+        with pytest.raises(SystemExit) as e:
+            parser.parse_args(["a", "b", f"{option}="])
+        assert e.value.code == 2 and f"{option}: " in capsys.readouterr().err, option
+        if len(option) > 4 and option[:-1] not in taking:
+            with pytest.raises(SystemExit) as e:
+                parser.parse_args(["a", *needed, f"{option[:-1]}=1"])
+            assert e.value.code == 2 and "unrecognized" in capsys.readouterr().err, option
+    for words in ([""], ["a", ""], ["a\0b"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        capsys.readouterr()
 
 
 @pytest.mark.parametrize(

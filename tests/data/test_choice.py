@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -100,6 +101,35 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path, folder, run):
     assert choice.left_out().count(",") == 6 and choice.left_out().endswith("of other kinds")
     touch(folder, "b.zip")
     assert "unpack" in run(folder, "--overwrite")[2]
+
+
+def test_pipes_and_devices_are_counted(folder, run):
+    """And links to them; nothing waits for them. Where there is nothing else that is said too."""
+    os.mkfifo(folder / "b.png")
+    code, stdout, stderr = run(folder)
+    assert code == 0 and stderr == ""
+    assert stdout.splitlines()[-1].endswith(f"; left out: 1 pipe or device, {folder / 'b.png'}")
+    (folder / "c.jpg").symlink_to("/dev/zero")
+    (folder / "d.webp").symlink_to("b.png")
+    touch(folder, "notes.txt")
+    os.mkfifo(folder / "no picture")
+    said = f"left out: 1 .txt, 1 without extension, 3 pipes or devices, such as {folder / 'b.png'}"
+    assert run(folder, "--overwrite")[1].splitlines()[-1].endswith(said)
+    (folder / "good.png").unlink()
+    code, _, stderr = run(folder, "--overwrite")
+    assert code == 1 and "3 pipes or devices, such as" in stderr and stderr.count("\n") == 1
+
+
+def test_pipes_and_devices_in_an_archive(tmp_path, folder, run):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(folder / "good.png", "good.png")
+        for name, kind in (("x/p.png", tarfile.FIFOTYPE), ("d.jpg", tarfile.CHRTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            archive.addfile(member)
+    code, stdout, _ = run(tmp_path / "a.tar")
+    assert code == 0
+    assert stdout.splitlines()[-1].endswith("left out: 2 pipes or devices, such as d.jpg")
 
 
 def test_links_that_go_round_end(tmp_path):

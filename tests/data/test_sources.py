@@ -109,7 +109,7 @@ def test_symbols_with_one_outline_count_once(font):
 
 def test_symbols_need_a_font(tmp_path, run, monkeypatch):
     code, _, stderr = run("symbols", "--font", tmp_path / "none.ttf")
-    assert code == 2 and "none.ttf: there is no such file" in stderr
+    assert code == 2 and "none.ttf: no such file" in stderr
     (tmp_path / "bad.ttf").write_text("no font")
     code, _, stderr = run("symbols", "--font", tmp_path / "bad.ttf")
     assert code == 1 and "bad.ttf cannot be used" in stderr and stderr.count("\n") == 1

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 import zlib
 from contextlib import closing
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from oddities import saved, swapped_profile
 from PIL import Image
+from preparing import ROOT
 
 from data import archives, store
 
@@ -265,6 +268,22 @@ def test_our_trees_are_in_the_order_of_their_numbers(tmp_path):
         "100000.png",
         "100001.png",
     ]
+
+
+@pytest.mark.parametrize("limit", [2**13, 2**14])
+def test_a_limit_of_the_size_of_files_is_told(tmp_path, limit):
+    """LMDB says of a write that is cut short that input or output failed."""
+    code = (
+        "import resource, sys; sys.path.insert(0, sys.argv[1]); import lmdb\n"
+        "from data.store import LmdbWriter\nfrom formats.lmdbs import obstacle\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "about = {'complete': False}\n"
+        "try: LmdbWriter(sys.argv[2]).write([(8, i, bytes(3000)) for i in range(9)], about)\n"
+        "except lmdb.Error as e: print(obstacle(e))"
+    )
+    command = [sys.executable, "-c", code, str(ROOT), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "(ulimit -f)" in done.stdout and done.stdout.count("\n") == 1
 
 
 def test_rubbish_in_about_json_is_not_ours(tmp_path):

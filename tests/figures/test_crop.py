@@ -12,6 +12,7 @@ from PIL import Image
 import generate
 import style_mixing
 from backend.terminal import UsageError
+from figures import grid
 from figures.animation import check_side
 from figures.artist import middle
 from figures.figures import FIGURES
@@ -166,10 +167,18 @@ def test_grids_of_rectangles_are_ours_where_that_is_told():
     assert not is_grid("a.png") and not is_grid("a.png", (HEIGHT, WIDTH))
 
 
-def test_the_side_of_an_animation_is_that_of_what_is_shown():
-    check_side("webp", (29, 32), rows=400, cols=512)
-    check_side("mp4", (32, 32), rows=5000, cols=1)
+def test_the_side_of_an_animation_is_that_of_what_is_shown(monkeypatch):
+    monkeypatch.setattr(grid.machine, "memory", lambda: None)
+    check_side("webp", (29, 32), rows=400, cols=512, frames=2)
+    check_side("mp4", (32, 32), rows=5000, cols=1, frames=10_000)
     with pytest.raises(UsageError, match="512 images of 30 px side by side are 16386 pixels"):
-        check_side("webp", (30, 4), rows=1, cols=512)
+        check_side("webp", (30, 4), rows=1, cols=512, frames=1)
     with pytest.raises(UsageError, match="600 images of 32 px side by side are 20402 pixels"):
-        check_side("webp", (29, 32), rows=600, cols=1)
+        check_side("webp", (29, 32), rows=600, cols=1, frames=1)
+    for form, frames in (("webp", 60), ("gif", 61), ("mp4", 60)):
+        monkeypatch.setattr(grid.machine, "memory", lambda: 6 * 60 * 68 * 36 + 24 * 68 * 32)
+        if form == "gif":
+            with pytest.raises(UsageError, match="61 pictures of 1 rows of 2 images, 68 x 36 pi"):
+                check_side(form, (31, 32), 1, 2, frames)
+        else:
+            check_side(form, (31, 32), 1, 2, frames)

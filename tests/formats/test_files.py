@@ -392,7 +392,7 @@ def test_arrays_that_share_their_bytes_are_not_multiplied(file):
 
 def test_no_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for name, words in (("pipe", "no file"), ("", "no file"), ("x", "No such file")):
+    for name, words in (("pipe", "no file"), ("", "no file"), ("x", "no such file")):
         with pytest.raises(CheckpointError, match=words):
             files.read(tmp_path / name)
 

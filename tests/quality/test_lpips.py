@@ -136,7 +136,7 @@ def test_files_that_hold_something_else(alexnet_files, tmp_path):
     pytorch.write(tmp_path / "list.pth", [1, 2])
     with pytest.raises(CheckpointError, match=r"list\.pth holds no weights"):
         find_weights("alexnet", tmp_path / "list.pth")
-    with pytest.raises(CheckpointError, match=r"none\.pth cannot be read"):
+    with pytest.raises(CheckpointError, match=r"none\.pth: no such file"):
         find_weights("alexnet", tmp_path / "none.pth")
 
 

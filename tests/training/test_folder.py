@@ -286,6 +286,43 @@ def test_old_checkpoints_of_others_are_not_removed(network, tmp_path):
 # Locks
 
 
+IN_THE_WAY = [
+    "log.jsonl",
+    "log.jsonl.stylegan-tmp",
+    "checkpoint/000004.model.stylegan-tmp",
+    "checkpoint/rolling.model.stylegan-tmp",
+    "sample/000004.png.stylegan-tmp",
+]
+
+
+@pytest.mark.parametrize("make, kind", [(os.mkdir, "a folder"), (os.mkfifo, "a pipe")])
+@pytest.mark.parametrize("name", IN_THE_WAY)
+def test_what_is_in_the_way_is_found_at_once(tmp_path, name, make, kind, capfd):
+    """Not at the first save, and before Jittor or the data are asked for."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    make(tmp_path / name)
+    for options in ((), ("--ckpt", "latest"), ("--ckpt", "auto")):
+        assert start("nowhere", tmp_path, *options) == 2
+        said = capfd.readouterr().err
+        assert f"{name} is {kind}, where a file is to be written" in said
+        assert said.count("\n") == 1
+    files = [path for path in tmp_path.rglob("*") if not path.is_dir()]
+    assert files == [tmp_path / name] * (make is os.mkfifo)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_name_that_is_taken_by_no_file(lmdb, mine, make):
+    """It stays, and the checkpoint and the sample are written beside it."""
+    for name in ("checkpoint/000006.model", "sample/000006.png"):
+        make(mine / name)
+    assert go_on(lmdb, mine, "--max_iters", 6) == 0
+    for name in ("checkpoint/000006.model", "sample/000006.png"):
+        path = mine / name
+        assert path.exists() and not path.is_file()
+        assert path.with_name(f"000006-2{path.suffix}").is_file()
+    assert iteration_of(checkpoints(mine)[0]) == 6
+
+
 def test_a_folder_in_use_is_refused(lmdb, mine, capfd):
     before = contents(mine)
     with locked(mine, UsageError("busy")):
