@@ -19,6 +19,7 @@ SETTINGS = {
     "n_mlp": (0, None),
     "channel_max": (1, None),
     "noise_maps": (1, 2),
+    "labels": (0, None),
     "stddev_group": (0, None),
     "labels": (0, None),
     "bias_after_blur": (0, 1),
