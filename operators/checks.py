@@ -21,7 +21,6 @@ SETTINGS = {
     "noise_maps": (1, 2),
     "labels": (0, None),
     "stddev_group": (0, None),
-    "labels": (0, None),
     "bias_after_blur": (0, 1),
 }
 
