@@ -97,11 +97,11 @@ def show(args) -> None:
         size = args.size or max(smaller or pictures.sizes[:1])
         pictures.require([size])
         n_col = min(args.n_col, pictures.length)
-        n_row = min(args.n_row or N_ROW, -(-pictures.length // n_col))
-        if pictures.labels:
-            n_row = min(args.n_row or LABEL_ROWS, len(set(pictures.labels)))
+        labels = len(set(pictures.labels or ()))
+        most = labels or -(-pictures.length // n_col)
+        n_row = min(args.n_row or (LABEL_ROWS if labels else N_ROW), most)
         check_size(n_row, n_col, (size, size), "--n_row or --n_col", drawn=n_row)
-        if pictures.labels:
+        if labels:
             save_png(stack(label_rows(pictures, size, n_row, n_col), n_col), args.out)
         else:
             save_grid(contact_sheet(pictures, size, n_row * n_col), args.out, n_col)

@@ -16,14 +16,8 @@ import math
 import numpy as np
 
 from backend import device
-from operators.checks import (
-    expect,
-    expect_each,
-    expect_growth,
-    expect_label,
-    expect_mixing,
-    expect_settings,
-)
+from operators import checks
+from operators.checks import expect, expect_each, expect_growth
 from operators.convolution import conv2d, conv_transpose2d
 from operators.products import linear
 
@@ -328,7 +322,8 @@ class Generator(nn.Module):
     """The synthesis network: one style per level -> an image."""
 
     def __init__(self, code_dim=512, channel_max=512, norm_eps=1e-5, bias_after_blur=False):
-        expect_settings(code_dim=code_dim, channel_max=channel_max, norm_eps=norm_eps)
+        settings = {"norm_eps": norm_eps, "bias_after_blur": bias_after_blur}
+        checks.expect_settings(code_dim=code_dim, channel_max=channel_max, **settings)
         self.code_dim, c = code_dim, widths(channel_max)
         levels, options = range(MAX_STEP + 1), (norm_eps, bias_after_blur)
         blocks = [StyledConvBlock(c[max(i - 1, 0)], c[i], code_dim, i, *options) for i in levels]
@@ -365,11 +360,11 @@ class StyledGenerator(nn.Module):
     """
 
     def __init__(self, code_dim=512, n_mlp=8, channel_max=512, noise_maps=1, labels=0, **details):
-        expect_settings(n_mlp=n_mlp, noise_maps=noise_maps, labels=labels)
+        checks.expect_settings(n_mlp=n_mlp, noise_maps=noise_maps, labels=labels)
         self.code_dim, self.noise_maps, self.labels = code_dim, noise_maps, labels
         self.generator = Generator(code_dim, channel_max, **details)
         layers, first = [PixelNorm()], 2 * code_dim if labels else code_dim
-        for c_in in [first] + [code_dim] * (n_mlp - 1):
+        for c_in in [first, *[code_dim] * n_mlp][:n_mlp]:
             layers += [EqualLinear(c_in, code_dim), LeakyReLU()]
         self.style = nn.Sequential(*layers)
         self.label = LabelConcat(labels, code_dim) if labels else None
@@ -377,7 +372,7 @@ class StyledGenerator(nn.Module):
     def mapping(self, z, label=None):
         """z (n, code_dim), N(0, 1), label (n, labels), if there are any -> w (n, code_dim)"""
         n = expect(z, "z", ("n", self.code_dim))[0]
-        expect_label(label, self.labels, n)
+        checks.expect_label(label, self.labels, n)
         return self.style(self.label(z, label) if self.labels else z)
 
     def mean_style(self, z, label=None):
@@ -420,9 +415,9 @@ class StyledGenerator(nn.Module):
         B), where mean_style is given: w' = mean_style + style_weight (w - mean_style).
         """
         expect_growth(step, alpha, MAX_STEP)
-        latents = expect_mixing(input, step, MAX_STEP, mixing_range, crossover, style_weight)
+        latents = checks.expect_mixing(input, step, MAX_STEP, mixing_range, crossover, style_weight)
         n = expect_each(latents, "z", [("n", self.code_dim)] * (2 if latents[1:] else 1))[0][0]
-        expect_label(label, self.labels, n)
+        checks.expect_label(label, self.labels, n)
         label = jt.concat([label] * len(latents)) if self.labels else None
         w = self.mapping(jt.concat(latents) if latents[1:] else latents[0], label)
         styles = [w[i : i + n] for i in range(0, w.shape[0], n)] if latents[1:] else [w]
@@ -472,8 +467,8 @@ class Discriminator(nn.Module):
     """
 
     def __init__(self, from_rgb_activate=True, channel_max=512, stddev_group=0, labels=0):
-        expect_settings(channel_max=channel_max, stddev_group=stddev_group, labels=labels)
-        c, steps, self.labels = widths(channel_max), range(MAX_STEP, -1, -1), labels
+        checks.expect_settings(channel_max=channel_max, stddev_group=stddev_group, labels=labels)
+        self.labels, c, steps = labels, widths(channel_max), range(MAX_STEP, -1, -1)
         blocks = [ConvBlock(c[i], c[i - 1], i) for i in steps[:-1]]
         blocks.append(ConvBlock(c[0] + 1, c[0], 0))  # with the channel of MinibatchStddev
         self.progression = nn.ModuleList(blocks)
@@ -493,7 +488,7 @@ class Discriminator(nn.Module):
         """
         expect_growth(step, alpha, MAX_STEP)
         n = expect(image, "image", ("n", 3, 4 * 2**step, 4 * 2**step))[0]
-        expect_label(label, self.labels, n)
+        checks.expect_label(label, self.labels, n)
         x = self.from_rgb[MAX_STEP - step](image)
         for i in range(step, 0, -1):
             x = self.progression[MAX_STEP - i](x)

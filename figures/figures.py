@@ -179,15 +179,15 @@ FIGURES = {
 }
 
 
-def tiles(artist, options, name: str):
-    """(rows, columns) of one of FIGURES."""
+def tiles(options, name: str, count: int = 0):
+    """(rows, columns) of one of FIGURES. count: labels that are shown."""
     rows, cols = options.n_row, options.n_col
     if name == "sample" and options.seeds:
         rows = -(-len(options.seeds) // cols)
     elif name in ("noise", "noise_levels", "truncation"):
         rows = len(row_seeds(options))
     elif name == "labels":
-        rows = len(artist.asked.rows())
+        rows = count
     own = {"mixing": cols + 1, "noise": cols + 1, "noise_levels": 4, "truncation": len(PSIS)}
     return rows + (name == "mixing"), own.get(name, cols)
 

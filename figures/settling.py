@@ -97,9 +97,8 @@ def settle(options: Namespace, artist: Artist) -> Namespace:
             walks = options.walk_rows, options.walk_cols, options.frames
             check_side(options.animation, size, *walks)
         else:
-            check_size(
-                *tiles(artist, options, name), size, "--n_row or --n_col, or give fewer --seeds"
-            )
+            grid = tiles(options, name, len(artist.asked.rows()))
+            check_size(*grid, size, "--n_row or --n_col, or give fewer --seeds")
     levels = options.mixing_levels
     if levels is None:
         levels = (0, 1 if step > 1 else 0)  # at 8 px 0-1 would be everything

@@ -18,7 +18,7 @@ import numpy as np
 
 from backend.terminal import UsageError, printable
 from data.archives import Tar, Zip, followed, tar_index
-from data.choice import error_text, extension, formats
+from data.choice import Choice, error_text, extension, formats
 from data.reading import LargeEnough
 from data.sources import Digits, Folder
 from data.store import DataError
@@ -78,7 +78,7 @@ def dataset_of(source):
             return archive.read(DATASET) if DATASET in archive.namelist() else None
     if isinstance(source, Tar):
         source.file.seek(0)
-        entry = followed(tar_index(source.file), DATASET)
+        entry = followed(tar_index(source.file, Choice()), DATASET)
         return entry and os.pread(source.file.fileno(), entry.size, entry.offset)
     return None
 

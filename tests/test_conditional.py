@@ -243,6 +243,17 @@ def test_parameters_without_labels_have_the_names_that_they_had():
 MADE = pytest.mark.parametrize("made", [lambda network: network, accelerate], ids=["plain", "fast"])
 
 
+@pytest.mark.parametrize("labels", [0, LABELS])
+@pytest.mark.parametrize("n_mlp", [0, 1, 3])
+def test_as_many_layers_as_asked_for(labels, n_mlp):
+    """The first alone takes what is beside z."""
+    network = StyledGenerator(CODE, n_mlp, 4, labels=labels)
+    shapes = [p.shape for name, p in network.named_parameters() if "style" in name[:5]]
+    wide = [CODE, 2 * CODE if labels else CODE]
+    expected = [wide, *[[CODE, CODE]] * n_mlp][:n_mlp]
+    assert [shape for shape in shapes if len(shape) == 2] == expected
+
+
 @MADE
 @pytest.mark.parametrize("shape", [(2, LABELS + 1), (3, LABELS), (2,)])
 def test_labels_of_another_shape(made, shape):
