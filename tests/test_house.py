@@ -14,7 +14,7 @@ SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - set(ORDER)
 FILES = sorted([*ROOT.glob("*.py"), *(f for room in ROOMS for f in (ROOT / room).glob("*.py"))])
 NAMES = {p.name for top in ROOT.glob("[!.]*") for p in [top, *top.rglob("*")]}
 # Both networks in one piece, with the answers to what readers of the original ask
-LONGER = {"model.py": 510}
+LONGER = {"model.py": 500}
 MOST_LINES = 2220  # 2,000 is what a room should have: all but three are above it
 # Texts of Jittor's and what replaces them: a patch, not code
 TABLES = {"jittor_edits.py", "build_edits.py"}
