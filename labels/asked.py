@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from backend.terminal import UsageError
+from backend.terminal import UsageError, given
 from labels.table import asked_for, of_seeds, one_hot
 
 FIGURE = "labels"  # its rows are labels, whatever the seeds
@@ -68,7 +68,7 @@ class Asked:
 
 def label_list(text: str) -> list:
     """Parser type of --label."""
-    return text.split(",")
+    return [given(name) for name in text.split(",")]
 
 
 IN_TURN = "in turn where there are several, like 3,7 (default: each seed draws one)"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.terminal import UsageError, printable
+from backend.terminal import UsageError, given, printable
 from data.archives import Tar, Zip, followed, tar_index
 from data.choice import Choice, error_text, extension, formats
 from data.reading import LargeEnough
@@ -32,19 +32,19 @@ ADVICE = {FOLDERS: "put them below folders that are named after their labels, or
 
 def option(text: str) -> str:
     """Parser type of --labels: a CSV's name."""
-    if text and not text.lower().endswith(".csv"):
+    if not given(text).lower().endswith(".csv"):
         wrong = f"{text[:40]!r} does not end in .csv; without a file --labels comes after PATH"
         raise argparse.ArgumentTypeError(wrong)
     return text
 
 
 def add_option(add) -> None:
-    """--labels, by an `add_argument`: None without it, "" for what the pictures tell themselves."""
+    """--labels, by an `add_argument`: None without it, () for what the pictures tell themselves."""
     text = (
         "keep what each picture is of: the first folder below PATH, NVIDIA's dataset.json there, "
     )
     text += "a CSV of names and labels, or mnist's own (after PATH)"
-    add("--labels", nargs="?", const="", type=option, metavar="FILE.csv", help=text)
+    add("--labels", nargs="?", const=(), type=option, metavar="FILE.csv", help=text)
 
 
 def check_file(path) -> None:
@@ -190,15 +190,15 @@ def check(labels, paths, origin: str) -> None:
         raise DataError(f"--labels: all pictures have the label {labels[0]}: two are needed")
 
 
-def find(source, given: str, count: int) -> list:
-    """The labels of the first `count` pictures of a source. given: the CSV that tells them, or ""
+def find(source, file, count: int) -> list:
+    """The labels of the first `count` pictures of a source. file: the CSV that tells them, or ()
     for what the source itself tells. Says how many of each there are. Raises DataError.
     """
     inner = source.source if isinstance(source, LargeEnough) else source
     chosen = source.chosen if isinstance(source, LargeEnough) else range(len(source.names))
-    paths, raw = paths_of(inner), None if given else dataset_of(inner)
-    if given:
-        labels, origin = assigned(of_csv(given), paths, given), given
+    paths, raw = paths_of(inner), None if file else dataset_of(inner)
+    if file:
+        labels, origin = assigned(of_csv(file), paths, file), file
     elif raw is not None:
         labels, origin = assigned(of_dataset(raw), paths, DATASET), DATASET
     elif isinstance(inner, Digits):

@@ -80,7 +80,9 @@ def test_a_full_cache_says_so(site, monkeypatch, number):
 
     monkeypatch.setattr(shutil, "copyfile", full)
     monkeypatch.setattr(jittor_home, "installed", lambda: site)
-    with pytest.raises(DeviceError, match=f"cache .*: {os.strerror(number)} .XDG_CACHE_HOME"):
+    with pytest.raises(
+        DeviceError, match=f"cache .*: {os.strerror(number)}: make room .*XDG_CACHE_HOME"
+    ):
         jittor_home.choose("cpu")
 
 
@@ -139,7 +141,7 @@ def test_the_real_jittor_can_do_without_each_group(tmp_path, group):
     edit = group.edits[-1]
     start, end = ('r"""', '"""') if edit.file.endswith(".py") else ("/*", "*/")
     with open(tmp_path / edit.file, "a", encoding="utf-8") as f:
-        f.write(f"{start}\n{edit.old}{end}\n")
+        f.write(f"{start}\n{edit.old}\n{end}\n")
     texts, without = jittor_home.edited(tmp_path)
     assert without == lacking(group)
     for name, text in texts.items():

@@ -70,8 +70,12 @@ def test_a_slow_disk_holds_no_drawing_up_and_not_all_is_drawn_ahead(
     assert max(most) <= 2 + 3 + 2  # ahead, and a batch of which the first is not asked for yet
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_an_image_that_cannot_be_written_ends_it(checkpoint, tmp_path, monkeypatch, capfd, number):
+@pytest.mark.parametrize(
+    "number, help", [(errno.ENOSPC, "make room on that disk"), (errno.EIO, "the disk or share")]
+)
+def test_an_image_that_cannot_be_written_ends_it(
+    checkpoint, tmp_path, monkeypatch, capfd, number, help
+):
     flush = disk.flush
 
     def full(path):
@@ -82,7 +86,8 @@ def test_an_image_that_cannot_be_written_ends_it(checkpoint, tmp_path, monkeypat
     monkeypatch.setattr(disk, "flush", full)
     assert single(checkpoint, tmp_path / "out") == 1
     error = capfd.readouterr().err.splitlines()[-1]
-    assert error == f"generate.py: {tmp_path / 'out' / '000004.png'}: {os.strerror(number)}"
+    path, reason = tmp_path / "out" / "000004.png", os.strerror(number)
+    assert error.startswith(f"generate.py: {path}: {reason}: {help}")
     found = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert found[:4] == [f"00000{i}.png" for i in range(4)] and "000004.png" not in found
     for name in found:  # whole ones only
