@@ -73,7 +73,7 @@ def test_what_is_no_checkpoint(saved, monkeypatch, make, words):
 
 
 def test_no_such_file(tmp_path):
-    with pytest.raises(CheckpointError, match="No such file"):
+    with pytest.raises(CheckpointError, match="x.model: no such file"):
         read_checkpoint(tmp_path / "x.model")
 
 
