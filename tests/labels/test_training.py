@@ -81,6 +81,17 @@ def test_without_asking_labels_change_nothing(labelled, tmp_path):
     assert "labels" not in read_checkpoint(tmp_path / "a" / last)["config"]
 
 
+def generator_of(config, images_seen: int):
+    """The generator of an iteration of four, as it is when labels are drawn: after all the rest."""
+    rng = np.random.default_rng([config.seed, images_seen])
+    rng.random()
+    rng.random((4, 1, 1, 1), dtype="float32")
+    for _ in range(2):
+        train.draw_latents(rng, config, 4, 1, True)
+        train.draw_noise(rng, 4, 1)
+    return rng
+
+
 class Noted:
     """Stands before a network and notes the labels of its calls."""
 
@@ -111,12 +122,7 @@ def test_labels_of_an_iteration(labelled, loss, scored):
     own = [NAMES.index(names[i]) for i in image_order(config.seed, 10, 0, 4)]
     found = [x.argmax(axis=1).tolist() for x in discriminator.labels]
     assert found[:scored] == [own] * scored and len(found) == scored + 1
-    rng = np.random.default_rng([config.seed, 0])
-    rng.random()
-    rng.random((4, 1, 1, 1), dtype="float32")
-    for _ in range(2):
-        train.draw_latents(rng, config, 4, 1, True)
-        train.draw_noise(rng, 4, 1)
+    rng = generator_of(config, 0)
     drawn = rng.choice(3, 4, p=[0.6, 0.3, 0.1]).tolist()
     assert found[scored] == drawn
     assert [x.argmax(axis=1).tolist() for x in generator.labels] == [own, drawn]
@@ -152,13 +158,7 @@ def test_each_process_has_its_part_of_the_labels(labelled, monkeypatch, processe
         train.train_iteration(run, phase_at(config, 0), [None] * (4 // processes), labels)
     order = image_order(config.seed, 10, 8, 4)
     assert (found[0] == labels.of(order)).all() and (found[1].sum(axis=1) == 1).all()
-    rng = np.random.default_rng([config.seed, 8])
-    rng.random()
-    rng.random((4, 1, 1, 1), dtype="float32")
-    for _ in range(2):
-        train.draw_latents(rng, config, 4, 1, True)
-        train.draw_noise(rng, 4, 1)
-    assert (found[1] == labels.drawn(rng, 4)).all()
+    assert (found[1] == labels.drawn(generator_of(config, 8), 4)).all()
 
 
 def test_a_penalty_with_labels_is_that_of_their_outputs():
