@@ -7,8 +7,8 @@ import numpy as np
 
 from backend import device
 from operators import native
+from operators.gradients import gradient_of_sum
 from operators.processes import averaged
-from operators.sums import gradient_of_sum
 
 jt = device.load()
 
